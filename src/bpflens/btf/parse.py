@@ -1,0 +1,323 @@
+"""BTF read from bytes: an index of where each type is, and the types themselves when asked for.
+
+The layout is that of `Documentation/bpf/btf.rst`: a header, a section of type records that follow
+one another, each some 32-bit words long, and a section of NUL-terminated strings. A type's id is
+its place in the sequence, so the one walk over all records that an index needs cannot be avoided;
+everything else can wait. Both byte orders are read, the header's magic number tells which.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+
+from bpflens.btf import types as t
+from bpflens.btf.records import HEAD, RecordWords, decode
+from bpflens.errors import FormatError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Literal, TypeVar
+
+    T = TypeVar("T", bound=t.Type)
+
+MAGIC = 0xEB9F
+HEADER_SIZE = 24
+"""Of `struct btf_header`; `hdr_len` tells when there is more, which may be passed over."""
+
+MAX_TYPES = 0x000FFFFF
+"""`BTF_MAX_TYPE`; the kernel takes no more either."""
+
+MAX_NAME = 0xFFFF
+"""The longest string, in bytes. The kernel's limit for names is 512; source lines are longer."""
+
+MAX_DEPTH = 64
+"""How far types may nest or refer; the kernel's `MAX_RESOLVE_DEPTH` is 32."""
+
+
+def _as_words(numbers: Sequence[int]) -> memoryview:
+    """Numbers in four bytes each (`array` would do, but importing it costs 3 ms)."""
+    return memoryview(struct.pack(f"{len(numbers)}I", *numbers)).cast("I")
+
+
+class Btf:
+    """The types of a kernel, a module or a program; `btf[id]` is one of them.
+
+    `len(btf)` counts every type with `void` and, for split BTF, those of its base, so that ids
+    are `0 … len(btf) - 1`. All methods raise `FormatError` for bytes that do not make sense,
+    never anything else; asking for an id that does not exist is such a case.
+    """
+
+    __slots__ = (
+        "_alignments", "_first_id", "_first_string", "_name_offsets", "_pointer_size", "_positions",
+        "_strings", "_strings_at", "_types", "_types_at", "_words", "base", "byteorder",
+    )  # fmt: skip
+
+    base: Btf | None
+    byteorder: Literal["little", "big"]
+
+    def __init__(
+        self,
+        data: bytes | memoryview,
+        base: Btf | None = None,
+        index: tuple[memoryview, memoryview] | None = None,
+    ) -> None:
+        view = memoryview(data).cast("B")
+        self.base = base
+        self._read_header(view)
+        self._first_id = len(base) if base else 1
+        self._first_string = base._string_end if base else 0
+        if index is None:
+            index = self._walk()
+        self._positions, self._name_offsets = index
+        self._types: dict[int, t.Type] = {}
+        self._alignments: dict[int, int] = {}
+        self._pointer_size: int | None = base.pointer_size if base else None
+
+    @classmethod
+    def parse(cls, data: bytes | memoryview, base: Btf | None = None) -> Btf:
+        """The types in `data`, indexed; `base` is what split BTF continues.
+
+        Of each record only the length is looked at, so a bad one may be found later, when it is
+        asked for. Raises FormatError.
+        """
+        return cls(data, base)
+
+    # Reading the file
+
+    def _read_header(self, view: memoryview) -> None:
+        if len(view) < HEADER_SIZE:
+            raise FormatError("BTF header cut short", len(view))
+        if int.from_bytes(view[:2], "little") == MAGIC:
+            self.byteorder = "little"
+        elif int.from_bytes(view[:2], "big") == MAGIC:
+            self.byteorder = "big"
+        else:
+            raise FormatError("no BTF: wrong magic number", 0)
+        if view[2] != 1:
+            raise FormatError(f"BTF version {view[2]} is not known", 2)
+        header_len, types_off, types_len, strings_off, strings_len = (
+            int.from_bytes(view[at : at + 4], self.byteorder) for at in range(4, HEADER_SIZE, 4)
+        )
+        if not HEADER_SIZE <= header_len <= len(view):
+            raise FormatError(f"BTF header of {header_len} bytes", 4)
+        self._types_at = header_len + types_off
+        if types_off % 4 or types_len % 4:
+            raise FormatError("type section is not made of 32-bit words", 8)
+        if self._types_at + types_len > len(view):
+            raise FormatError("type section runs past the end", 12)
+        self._strings_at = header_len + strings_off
+        if self._strings_at + strings_len > len(view):
+            raise FormatError("string section runs past the end", 20)
+        self._strings = bytes(view[self._strings_at : self._strings_at + strings_len])
+        if self._strings[-1:] not in (b"\0", b"") or not (self._strings or self.base):
+            raise FormatError("string section does not end with NUL", self._strings_at)
+        words = view[self._types_at : self._types_at + types_len].cast("I")
+        if self.byteorder != sys.byteorder:
+            foreign = ">" if self.byteorder == "big" else "<"
+            words = _as_words(struct.unpack(f"{foreign}{len(words)}I", words))
+        self._words = words
+
+    def _walk(self) -> tuple[memoryview, memoryview]:
+        """Where each record begins, in words, and the name offset it begins with."""
+        words = self._words
+        end = len(words)
+        words_of = RecordWords()
+        positions: list[int] = []
+        add = positions.append
+        at = 0
+        try:
+            while at < end:
+                add(at)
+                at += words_of[words[at + 1]]
+        except LookupError as problem:
+            what = "type cut short" if at + 1 >= end else f"type of unknown kind {problem}"
+            raise FormatError(what, self._offset(at)) from problem
+        if at > end:
+            raise FormatError("last type cut short", self._offset(positions[-1]))
+        if self._first_id + len(positions) > MAX_TYPES:
+            raise FormatError(f"more than {MAX_TYPES} types", self._types_at)
+        return _as_words(positions), _as_words([words[at] for at in positions])
+
+    def _offset(self, word: int) -> int:
+        """The offset in the file, in bytes, of a word of the type section."""
+        return self._types_at + 4 * word
+
+    # Names
+
+    @property
+    def _string_end(self) -> int:
+        return self._first_string + len(self._strings)
+
+    def name(self, off: int) -> str:
+        """The string at an offset into the string section; bytes that are not UTF-8 as `\\xff`."""
+        if off < self._first_string and self.base:
+            return self.base.name(off)
+        start = off - self._first_string
+        if not 0 <= start < len(self._strings):
+            if off == 0:
+                return ""
+            raise FormatError(f"no string at {off}", self._strings_at + len(self._strings))
+        end = self._strings.index(b"\0", start)
+        if end - start > MAX_NAME:
+            raise FormatError(f"string of more than {MAX_NAME} bytes", self._strings_at + start)
+        return self._strings[start:end].decode("utf-8", "backslashreplace")
+
+    def type_name(self, type_id: int) -> str:
+        """A type's name, "" where it has none, without building the type."""
+        if type_id < self._first_id and self.base:
+            return self.base.type_name(type_id)
+        if type_id == 0:
+            return ""
+        return self.name(self._words_of(type_id, self._position(type_id), 1)[0])
+
+    def find(self, name: str, kind: type[T]) -> T | None:
+        """The first type of that name and kind; kind `Type` takes any."""
+        for type_id in self._ids_named(name):
+            found = self[type_id]
+            if isinstance(found, kind):
+                return found
+        return None
+
+    def find_all(self, name: str) -> list[t.Type]:
+        """Every type of that name, by ascending id."""
+        return [self[type_id] for type_id in self._ids_named(name)]
+
+    def _ids_named(self, name: str) -> Iterable[int]:
+        """The string section is its own index of names, searched at the speed of `bytes.find`."""
+        if not name or "\0" in name:
+            return
+        wanted = set(self._string_offsets(name.encode() + b"\0"))
+        if self.base:
+            yield from self.base._ids_named(name)
+        for at, offset in enumerate(self._name_offsets):
+            if offset in wanted:
+                yield self._first_id + at
+
+    def _string_offsets(self, name: bytes) -> Iterable[int]:
+        """Every offset that reads as `name`; BTF may refer to the tail of a longer string."""
+        if self.base:
+            yield from self.base._string_offsets(name)
+        at = self._strings.find(name)
+        while at >= 0:
+            yield self._first_string + at
+            at = self._strings.find(name, at + 1)
+
+    # Types
+
+    def __len__(self) -> int:
+        return self._first_id + len(self._positions)
+
+    def ids(self) -> range:
+        """The ids of this BTF's own types: without `void`, and without those of its base."""
+        return range(self._first_id, len(self))
+
+    def __getitem__(self, type_id: int) -> t.Type:
+        """The type of that id; made when first asked for, and kept."""
+        found = self._types.get(type_id)
+        if found is None:
+            if type_id < self._first_id and self.base:
+                return self.base[type_id]
+            found = self._types[type_id] = self._build(type_id) if type_id else t.Void(0)
+        return found
+
+    def _position(self, type_id: int) -> int:
+        """Where a type's record begins, in words."""
+        if not self._first_id <= type_id < len(self):
+            raise FormatError(f"no type [{type_id}]", self._offset(len(self._words)))
+        return self._positions[type_id - self._first_id]
+
+    def _words_of(self, type_id: int, at: int, count: int) -> memoryview:
+        """`count` words; checked, because positions may come from a file and not from a walk."""
+        words = self._words[at : at + count]
+        if len(words) != count:
+            raise FormatError(f"type [{type_id}] cut short", self._offset(at))
+        return words
+
+    def _build(self, type_id: int) -> t.Type:
+        at = self._position(type_id)
+        head = self._words_of(type_id, at, HEAD)
+        try:
+            length = RecordWords()[head[1]]
+        except LookupError as problem:
+            raise FormatError(f"type of unknown kind {problem}", self._offset(at)) from problem
+        rest = self._words_of(type_id, at + HEAD, length - HEAD)
+        return decode(type_id, head, rest, self.name)
+
+    # Sizes
+
+    @property
+    def pointer_size(self) -> int:
+        """In bytes; BTF tells it only by the size of its `long`, where it has one, else it is 8."""
+        if self._pointer_size is None:
+            longs = (self.find(name, t.Int) for name in ("long int", "long unsigned int", "long"))
+            sizes = [found.size for found in longs if found]
+            self._pointer_size = sizes[0] if sizes and sizes[0] in (4, 8) else 8
+        return self._pointer_size
+
+    def strip(self, type_id: int) -> t.Type:
+        """The type under typedefs, `const`, `volatile`, `restrict` and type tags."""
+        for _ in range(MAX_DEPTH):
+            found = self[type_id]
+            if not isinstance(found, t.TRANSPARENT):
+                return found
+            type_id = found.to
+        raise self._too_deep(type_id)
+
+    def sizeof(self, type_id: int) -> int:
+        """A type's size in bytes; FormatError for what has none, as functions and `void`."""
+        count = 1
+        for _ in range(MAX_DEPTH):
+            found = self.strip(type_id)
+            if isinstance(found, t.Array):
+                count *= found.nelems
+                type_id = found.element
+            elif isinstance(found, t.Ptr):
+                return count * self.pointer_size
+            elif isinstance(found, t.Var):
+                type_id = found.type_id
+            elif isinstance(found, (t.Int, t.Composite, t.AnyEnum, t.Float, t.DataSec)):
+                return count * found.size
+            else:
+                kind = type(found).__name__
+                raise FormatError(f"{kind} [{type_id}] has no size", self._offset_of(type_id))
+        raise self._too_deep(type_id)
+
+    def alignof(self, type_id: int, depth: int = 0) -> int:
+        """A type's alignment in bytes, as far as BTF lets one infer it.
+
+        A struct whose size or member offsets could not be so without `packed` is taken as packed,
+        that is, aligned to 1 (`btf__align_of` of libbpf does the same). Raises FormatError.
+        """
+        known = self._alignments.get(type_id)
+        if known is None:
+            if depth > MAX_DEPTH:
+                raise self._too_deep(type_id)
+            known = self._alignments[type_id] = self._align(type_id, depth + 1)
+        return known
+
+    def _align(self, type_id: int, depth: int) -> int:
+        found = self.strip(type_id)
+        if isinstance(found, t.Array):
+            return self.alignof(found.element, depth)
+        if isinstance(found, t.Var):
+            return self.alignof(found.type_id, depth)
+        if isinstance(found, t.Composite):
+            largest = 1
+            for member in found.members:
+                align = self.alignof(member.type_id, depth)
+                if not member.bitfield_size and member.bit_offset % (8 * align):
+                    return 1
+                largest = max(largest, align)
+            return 1 if found.size % largest else largest
+        return min(self.sizeof(found.id), self.pointer_size) or 1
+
+    def _offset_of(self, type_id: int) -> int:
+        if type_id < self._first_id:
+            return self.base._offset_of(type_id) if self.base else 0
+        return self._offset(self._position(type_id))
+
+    def _too_deep(self, type_id: int) -> FormatError:
+        what = f"type [{type_id}] nests more than {MAX_DEPTH} deep"
+        return FormatError(what, self._offset_of(type_id))

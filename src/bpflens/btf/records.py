@@ -1,0 +1,106 @@
+"""One type record: its length, and the type that it describes.
+
+A record is `struct btf_type` (three 32-bit words: offset of the name, `info`, and a size or the id
+of a type), then what the kind adds: nothing, some words, or some for each of its `vlen` entries.
+`info` holds the kind, the number of entries and one flag (`include/uapi/linux/btf.h`).
+"""
+
+from __future__ import annotations
+
+from bpflens.btf import types as t
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    Name = Callable[[int], str]
+    Words = Sequence[int]
+
+HEAD = 3
+"""Words of `struct btf_type`."""
+
+_EXTRA_WORDS = {t.Int: 1, t.Array: 3, t.Var: 1, t.DeclTag: 1}
+_ENTRY_WORDS = {
+    t.Struct: 3, t.Union: 3, t.Enum: 2, t.FuncProto: 2, t.DataSec: 3, t.Enum64: 3,
+}  # fmt: skip
+
+
+class RecordWords(dict[int, int]):
+    """The length in words of a record with that `info`; LookupError for an unknown kind.
+
+    A dict, because an index asks for each of 100,000 records and few different `info` occur.
+    """
+
+    def __missing__(self, info: int) -> int:
+        kind = kind_of(info)
+        entries = _ENTRY_WORDS.get(kind, 0) * (info & 0xFFFF)
+        self[info] = words = HEAD + _EXTRA_WORDS.get(kind, 0) + entries
+        return words
+
+
+def kind_of(info: int) -> type[t.Type]:
+    """The kind that `info` tells; LookupError for one that is not known."""
+    number = info >> 24 & 0x1F
+    if not 0 < number < len(t.KINDS):
+        raise LookupError(number)
+    return t.KINDS[number]
+
+
+def decode(id: int, head: Words, rest: Words, name_at: Name) -> t.Type:
+    """The type in a record of known kind and full length; `name_at` gives the string at an offset.
+
+    Raises what `name_at` raises.
+    """
+    name_off, info, third = head
+    kind = kind_of(info)
+    flag = bool(info >> 31)
+    if kind is t.Ptr or issubclass(kind, t.Reference):
+        return kind(id, third)
+    if kind is t.Array:
+        return t.Array(id, *rest)
+    if kind is t.FuncProto:
+        return t.FuncProto(id, third, tuple(t.Param(name_at(n), p) for n, p in _rows(rest, 2)))
+    name = name_at(name_off)
+    if issubclass(kind, t.Composite):
+        return kind(id, name, third, tuple(_members(rest, flag, name_at)))
+    if kind is t.Int:
+        word = rest[0]
+        return t.Int(id, name, third, word & 0xFF, word >> 24 & 0xF, word >> 16 & 0xFF)
+    if kind is t.Enum:
+        values = tuple((name_at(n), _signed(v, 32, flag)) for n, v in _rows(rest, 2))
+        return t.Enum(id, name, third, flag, values)
+    if kind is t.Enum64:
+        values = tuple(
+            (name_at(n), _signed(hi << 32 | lo, 64, flag)) for n, lo, hi in _rows(rest, 3)
+        )
+        return t.Enum64(id, name, third, flag, values)
+    if kind is t.Fwd:
+        return t.Fwd(id, name, flag)
+    if kind is t.Func:
+        return t.Func(id, name, third, info & 0xFFFF)
+    if kind is t.Var:
+        return t.Var(id, name, third, rest[0])
+    if kind is t.DataSec:
+        return t.DataSec(id, name, third, tuple(t.SectionVar(*row) for row in _rows(rest, 3)))
+    if kind is t.DeclTag:
+        return t.DeclTag(id, name, third, _signed(rest[0], 32, True))
+    if kind is t.Float:
+        return t.Float(id, name, third)
+    return t.Typedef(id, name, third) if kind is t.Typedef else t.TypeTag(id, name, third)
+
+
+def _rows(words: Words, width: int) -> Iterator[tuple[int, ...]]:
+    return zip(*(words[column::width] for column in range(width)), strict=True)
+
+
+def _members(words: Words, with_sizes: bool, name_at: Name) -> Iterator[t.Member]:
+    """With the record's flag set, an offset's upper byte is the bit field's size. Since: 5.0."""
+    for name_off, type_id, offset in _rows(words, 3):
+        if with_sizes:
+            yield t.Member(name_at(name_off), type_id, offset & 0xFFFFFF, offset >> 24)
+        else:
+            yield t.Member(name_at(name_off), type_id, offset, 0)
+
+
+def _signed(value: int, bits: int, signed: bool) -> int:
+    return value - (1 << bits) if signed and value >> (bits - 1) else value

@@ -1,0 +1,274 @@
+"""The kinds of BTF type, one small immutable class each.
+
+The fields are those of the records in `include/uapi/linux/btf.h`, decoded. A field called `to`,
+`ret`, `element`, `index` or `type_id` holds the id of another type, 0 being `void`. Sizes and
+offsets are in bytes, unless the name says bits. Types are plain facts: they do not know the `Btf`
+they came from, and two of them are equal when all their fields are.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = (
+    False  # the `typing` module costs 6 ms of start-up, and only a type checker needs it
+)
+if TYPE_CHECKING:
+    from typing import Any, ClassVar, TypeAlias, dataclass_transform
+else:
+
+    def dataclass_transform(**_):
+        return lambda cls: cls
+
+
+@dataclass_transform(frozen_default=True)
+class _RecordMeta(type):
+    """Turns a class's annotations into its `__slots__` (`dataclasses` costs 17 ms of start-up)."""
+
+    def __new__(meta, name: str, bases: tuple[type, ...], namespace: dict[str, Any]) -> _RecordMeta:
+        annotations: dict[str, str] = namespace.get("__annotations__", {})
+        own = tuple(f for f, kind in annotations.items() if not kind.startswith("ClassVar"))
+        inherited = tuple(f for base in bases for f in getattr(base, "fields", ()))
+        namespace["__slots__"] = own
+        namespace["fields"] = inherited + own
+        return super().__new__(meta, name, bases, namespace)
+
+
+class Record(metaclass=_RecordMeta):
+    """Named fields that are given once, by position or by name, and never change."""
+
+    fields: ClassVar[tuple[str, ...]]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        names = self.fields
+        if len(args) + len(kwargs) != len(names):
+            raise TypeError(f"{type(self).__name__} takes {', '.join(names)}")
+        for name, value in zip(names, args, strict=False):
+            object.__setattr__(self, name, value)
+        for name in names[len(args) :]:
+            object.__setattr__(self, name, kwargs[name])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} does not change")
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} does not change")
+
+    def _values(self) -> tuple[Any, ...]:
+        return tuple(getattr(self, name) for name in self.fields)
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Record) and type(self) is type(other):
+            return self._values() == other._values()
+        return NotImplemented
+
+    def __hash__(self) -> int:
+        return hash((type(self), self._values()))
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.fields)
+        return f"{type(self).__name__}({shown})"
+
+
+class Type(Record):
+    """Any BTF type; `id` is its number in the `Btf` it came from."""
+
+    id: int
+
+
+class Void(Type):
+    """No type: what id 0 stands for."""
+
+
+class Int(Type):
+    """An integer; `encoding` is a set of `SIGNED`, `CHAR` and `BOOL`.
+
+    `bits` may be fewer than the size holds, and `offset` (in bits) more than 0, in BTF of the
+    years 2018 and 2019, which described bit fields so.
+    """
+
+    name: str
+    size: int
+    bits: int
+    encoding: int
+    offset: int
+
+    SIGNED: ClassVar[int] = 1
+    CHAR: ClassVar[int] = 2
+    BOOL: ClassVar[int] = 4
+
+
+class Ptr(Type):
+    """A pointer; BTF does not tell its size, see `Btf.pointer_size`."""
+
+    to: int
+
+
+class Array(Type):
+    """`nelems` elements; 0 of them is a flexible array where it ends a struct."""
+
+    element: int
+    index: int
+    nelems: int
+
+
+class Member(Record):
+    """A field of a struct or union; `bitfield_size` (in bits) is 0 for what is no bit field."""
+
+    name: str
+    type_id: int
+    bit_offset: int
+    bitfield_size: int
+
+
+class Composite(Type):
+    """What structs and unions have in common."""
+
+    name: str
+    size: int
+    members: tuple[Member, ...]
+
+
+class Struct(Composite):
+    """A struct; `name` is empty for an anonymous one."""
+
+
+class Union(Composite):
+    """A union; `name` is empty for an anonymous one."""
+
+
+class AnyEnum(Type):
+    """What enums of up to 32 and of 64 bits have in common."""
+
+    name: str
+    size: int
+    signed: bool
+    values: tuple[tuple[str, int], ...]
+
+
+class Enum(AnyEnum):
+    """An enumeration whose values fit 32 bits."""
+
+
+class Enum64(AnyEnum):
+    """An enumeration with values of 64 bits. Since: 6.0."""
+
+
+class Fwd(Type):
+    """A struct or union of which only the name is known."""
+
+    name: str
+    is_union: bool
+
+
+class Reference(Type):
+    """A type that wraps another and leaves its size as it is."""
+
+    to: int
+
+
+class Typedef(Type):
+    """A name for another type."""
+
+    name: str
+    to: int
+
+
+class Volatile(Reference):
+    """`volatile`."""
+
+
+class Const(Reference):
+    """`const`."""
+
+
+class Restrict(Reference):
+    """`restrict`."""
+
+
+class TypeTag(Type):
+    """`__attribute__((btf_type_tag(name)))`, as `__user` and `__rcu`. Since: 5.17."""
+
+    name: str
+    to: int
+
+
+class Func(Type):
+    """A function; `type_id` is a `FuncProto`, `linkage` one of `STATIC`, `GLOBAL`, `EXTERN`."""
+
+    name: str
+    type_id: int
+    linkage: int
+
+    STATIC: ClassVar[int] = 0
+    GLOBAL: ClassVar[int] = 1
+    EXTERN: ClassVar[int] = 2
+
+
+class Param(Record):
+    """A parameter; the last one is of type `void` and has no name where the rest is variable."""
+
+    name: str
+    type_id: int
+
+
+class FuncProto(Type):
+    """A function's result and parameters."""
+
+    ret: int
+    params: tuple[Param, ...]
+
+
+class Var(Type):
+    """A global variable; `linkage` is one of `STATIC`, `GLOBAL` and `EXTERN`."""
+
+    name: str
+    type_id: int
+    linkage: int
+
+    STATIC: ClassVar[int] = 0
+    GLOBAL: ClassVar[int] = 1
+    EXTERN: ClassVar[int] = 2
+
+
+class SectionVar(Record):
+    """A variable's place in a section; `type_id` is a `Var`, or a `Func` for `extern`."""
+
+    type_id: int
+    offset: int
+    size: int
+
+
+class DataSec(Type):
+    """An ELF section's variables, as `.data` or `.maps`."""
+
+    name: str
+    size: int
+    variables: tuple[SectionVar, ...]
+
+
+class Float(Type):
+    """A floating-point number. Since: 5.13."""
+
+    name: str
+    size: int
+
+
+class DeclTag(Type):
+    """`__attribute__((btf_decl_tag(name)))` on a declaration. Since: 5.16.
+
+    `component` is the index of the member or parameter that carries it, -1 for the whole.
+    """
+
+    name: str
+    type_id: int
+    component: int
+
+
+Transparent: TypeAlias = "Typedef | Volatile | Const | Restrict | TypeTag"
+TRANSPARENT = (Typedef, Volatile, Const, Restrict, TypeTag)
+"""The kinds that change how a type is called or used, never what its bytes mean."""
+
+KINDS: tuple[type[Type], ...] = (
+    Void, Int, Ptr, Array, Struct, Union, Enum, Fwd, Typedef, Volatile, Const, Restrict,
+    Func, FuncProto, Var, DataSec, Float, DeclTag, TypeTag, Enum64,
+)  # fmt: skip
+"""The kinds by their number, `BTF_KIND_*` of `include/uapi/linux/btf.h`."""
