@@ -1,0 +1,1 @@
+"""The doors to a kernel: bytes cross them, never Python objects."""

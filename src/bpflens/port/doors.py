@@ -1,0 +1,78 @@
+"""What a kernel offers its callers: three small doors.
+
+Every kernel (Linux, the engine, a replay) and every wrapper around one (tracer, recorder, fault
+injection) is a set of objects of these shapes. Failures are plain `OSError`, as a system call
+fails; `bpflens.port.calls` gives them names.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol
+
+from bpflens.port.memory import Memory
+
+
+class BpfPort(Protocol):
+    """The bpf(2) system call and close(2)."""
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        """Call bpf(cmd, attr, size) and return its result.
+
+        `attr` is an address; it and every address inside must be pinned in `mem` for the call to
+        reach what it names. The kernel writes its answers there. Raises OSError.
+        """
+        ...
+
+    def close(self, fd: int) -> None:
+        """Close a file descriptor that `bpf` returned. Raises OSError."""
+        ...
+
+
+class Clock(NamedTuple):
+    """The two clocks of a machine, read together, in nanoseconds."""
+
+    realtime: int
+    boottime: int
+
+
+class HostPort(Protocol):
+    """The files in which a kernel tells more than bpf(2) does: procfs, sysfs, bpffs."""
+
+    def read(self, path: str) -> bytes:
+        """The whole content of a file. Raises OSError."""
+        ...
+
+    def listdir(self, path: str) -> list[tuple[str, bool]]:
+        """The names in a directory, sorted, each with "is a directory". Raises OSError."""
+        ...
+
+    def readlink(self, path: str) -> str:
+        """Where a symbolic link points. Raises OSError."""
+        ...
+
+    def fdinfo(self, fd: int) -> bytes:
+        """/proc/PID/fdinfo of a file descriptor that the `BpfPort` beside this one returned."""
+        ...
+
+    def clock(self) -> Clock:
+        """Wall clock and time since boot (CLOCK_REALTIME, CLOCK_BOOTTIME)."""
+        ...
+
+
+class NetPort(Protocol):
+    """Netlink requests."""
+
+    def dump(self, protocol: int, request: bytes) -> list[bytes]:
+        """Send one dump request (a whole nlmsg) and return the nlmsgs that answer it.
+
+        NLMSG_DONE is not among them; NLMSG_ERROR becomes OSError.
+        """
+        ...
+
+
+class Doors(NamedTuple):
+    """The doors of one kernel."""
+
+    bpf: BpfPort
+    host: HostPort
+    net: NetPort
