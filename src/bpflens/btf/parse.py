@@ -17,7 +17,7 @@ from bpflens.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
     from typing import Literal, TypeVar
 
     T = TypeVar("T", bound=t.Type)
@@ -59,7 +59,7 @@ class Btf:
 
     def __init__(
         self,
-        data: bytes | memoryview,
+        data: bytes | bytearray | memoryview,
         base: Btf | None = None,
         index: tuple[memoryview, memoryview] | None = None,
     ) -> None:
@@ -67,7 +67,7 @@ class Btf:
         self.base = base
         self._read_header(view)
         self._first_id = len(base) if base else 1
-        self._first_string = base._string_end if base else 0
+        self._first_string = base.string_end if base else 0
         if index is None:
             index = self._walk()
         self._positions, self._name_offsets = index
@@ -76,7 +76,7 @@ class Btf:
         self._pointer_size: int | None = base.pointer_size if base else None
 
     @classmethod
-    def parse(cls, data: bytes | memoryview, base: Btf | None = None) -> Btf:
+    def parse(cls, data: bytes | bytearray | memoryview, base: Btf | None = None) -> Btf:
         """The types in `data`, indexed; `base` is what split BTF continues.
 
         Of each record only the length is looked at, so a bad one may be found later, when it is
@@ -147,7 +147,8 @@ class Btf:
     # Names
 
     @property
-    def _string_end(self) -> int:
+    def string_end(self) -> int:
+        """The offset of the first string of BTF that is split from this one."""
         return self._first_string + len(self._strings)
 
     def name(self, off: int) -> str:
@@ -212,6 +213,19 @@ class Btf:
     def ids(self) -> range:
         """The ids of this BTF's own types: without `void`, and without those of its base."""
         return range(self._first_id, len(self))
+
+    def ids_of(self, kind: type[t.Type]) -> Iterator[int]:
+        """The ids of a kind, base included; found without building the types."""
+        if self.base:
+            yield from self.base.ids_of(kind)
+        number = t.KINDS.index(kind)
+        words = self._words
+        try:
+            for type_id, at in enumerate(self._positions, start=self._first_id):
+                if words[at + 1] >> 24 & 0x1F == number:
+                    yield type_id
+        except IndexError as problem:
+            raise FormatError(f"type [{type_id}] cut short", self._offset(at)) from problem
 
     def __getitem__(self, type_id: int) -> t.Type:
         """The type of that id; made when first asked for, and kept."""

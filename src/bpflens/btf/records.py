@@ -11,7 +11,7 @@ from bpflens.btf import types as t
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     Name = Callable[[int], str]
     Words = Sequence[int]
@@ -104,3 +104,55 @@ def _members(words: Words, with_sizes: bool, name_at: Name) -> Iterator[t.Member
 
 def _signed(value: int, bits: int, signed: bool) -> int:
     return value - (1 << bits) if signed and value >> (bits - 1) else value
+
+
+def encode(found: t.Type, offset_of: Callable[[str], int]) -> list[int]:
+    """The record of a type, in words; `offset_of` puts a string into the string section."""
+    kind = type(found)
+    name = offset_of(getattr(found, "name", ""))
+    number = t.KINDS.index(kind) << 24
+    flag = 1 << 31
+
+    def record(third: int, rest: Iterable[Iterable[int]] = (), info: int = 0) -> list[int]:
+        entries = list(rest)
+        vlen = len(entries) if kind in _ENTRY_WORDS else 0
+        return [name, number | vlen | info, third, *(word for row in entries for word in row)]
+
+    match found:
+        case t.Ptr() | t.Reference() | t.Typedef() | t.TypeTag():
+            return record(found.to)
+        case t.Array():
+            return record(0, [(found.element, found.index, found.nelems)])
+        case t.Int():
+            return record(found.size, [(found.encoding << 24 | found.offset << 16 | found.bits,)])
+        case t.Composite():
+            sized = any(m.bitfield_size for m in found.members)
+            rows = (
+                (offset_of(m.name), m.type_id, m.bitfield_size << 24 | m.bit_offset)
+                for m in found.members
+            )
+            return record(found.size, rows, flag * sized)
+        case t.Enum():
+            values = ((offset_of(label), v & 0xFFFFFFFF) for label, v in found.values)
+            return record(found.size, values, flag * found.signed)
+        case t.Enum64():
+            halves = (
+                (offset_of(label), v & 0xFFFFFFFF, v >> 32 & 0xFFFFFFFF)
+                for label, v in found.values
+            )
+            return record(found.size, halves, flag * found.signed)
+        case t.Fwd():
+            return record(0, info=flag * found.is_union)
+        case t.Func():
+            return record(found.type_id, info=found.linkage)
+        case t.FuncProto():
+            return record(found.ret, ((offset_of(p.name), p.type_id) for p in found.params))
+        case t.Var():
+            return record(found.type_id, [(found.linkage,)])
+        case t.DataSec():
+            return record(found.size, ((v.type_id, v.offset, v.size) for v in found.variables))
+        case t.Float():
+            return record(found.size)
+        case t.DeclTag():
+            return record(found.type_id, [(found.component & 0xFFFFFFFF,)])
+    raise TypeError(f"{kind.__name__} has no record")
