@@ -20,7 +20,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-from bpflens.btf.build import BtfBuilder
+from bpflens.btf.build import copy
 from bpflens.btf.parse import Btf
 from bpflens.btf.types import Array, Enum, Enum64, Int, Struct, Union
 
@@ -497,7 +497,7 @@ def pin(source: Path) -> None:
             assert enum is not None, spec.c_name
             roots.append(enum.id)
     PINNED.parent.mkdir(exist_ok=True)
-    PINNED.write_bytes(BtfBuilder.copy(btf, roots))
+    PINNED.write_bytes(copy(btf, roots, cut=True))
 
 
 def formatted(text: str) -> str:

@@ -41,6 +41,7 @@ class Denied(BpflensError):
     """The kernel refused; `needs` says what would be needed (a capability, as a rule)."""
 
     exit_code = 4
+    needs: str = ""
 
     def __init__(self, message: str, needs: str = "") -> None:
         super().__init__(message)
