@@ -12,7 +12,7 @@ import struct
 import sys
 
 from bpflens.btf import types as t
-from bpflens.btf.records import HEAD, RecordWords, decode
+from bpflens.btf.records import HEAD, RecordWords, decode, kind_number
 from bpflens.errors import FormatError
 
 TYPE_CHECKING = False
@@ -48,11 +48,6 @@ class Btf:
     are `0 … len(btf) - 1`. All methods raise `FormatError` for bytes that do not make sense,
     never anything else; asking for an id that does not exist is such a case.
     """
-
-    __slots__ = (
-        "_alignments", "_first_id", "_first_string", "_name_offsets", "_pointer_size", "_positions",
-        "_strings", "_strings_at", "_types", "_types_at", "_words", "base", "byteorder",
-    )  # fmt: skip
 
     base: Btf | None
     byteorder: Literal["little", "big"]
@@ -113,17 +108,28 @@ class Btf:
         self._strings = bytes(view[self._strings_at : self._strings_at + strings_len])
         if self._strings[-1:] not in (b"\0", b"") or not (self._strings or self.base):
             raise FormatError("string section does not end with NUL", self._strings_at)
+        self._record_words = RecordWords(self._layout(view, header_len))
         words = view[self._types_at : self._types_at + types_len].cast("I")
         if self.byteorder != sys.byteorder:
             foreign = ">" if self.byteorder == "big" else "<"
             words = _as_words(struct.unpack(f"{foreign}{len(words)}I", words))
         self._words = words
 
+    def _layout(self, view: memoryview, header_len: int) -> bytes:
+        """The section that tells the record lengths of each kind. Since: 7.2."""
+        if header_len < HEADER_SIZE + 8:
+            return b""
+        off = int.from_bytes(view[24:28], self.byteorder)
+        size = int.from_bytes(view[28:32], self.byteorder)
+        if header_len + off + size > len(view):
+            raise FormatError("layout section runs past the end", 28)
+        return bytes(view[header_len + off : header_len + off + min(size, 4 * 128)])
+
     def _walk(self) -> tuple[memoryview, memoryview]:
         """Where each record begins, in words, and the name offset it begins with."""
         words = self._words
         end = len(words)
-        words_of = RecordWords()
+        words_of = self._record_words
         positions: list[int] = []
         add = positions.append
         at = 0
@@ -222,7 +228,7 @@ class Btf:
         words = self._words
         try:
             for type_id, at in enumerate(self._positions, start=self._first_id):
-                if words[at + 1] >> 24 & 0x1F == number:
+                if kind_number(words[at + 1]) == number:
                     yield type_id
         except IndexError as problem:
             raise FormatError(f"type [{type_id}] cut short", self._offset(at)) from problem
@@ -253,7 +259,7 @@ class Btf:
         at = self._position(type_id)
         head = self._words_of(type_id, at, HEAD)
         try:
-            length = RecordWords()[head[1]]
+            length = self._record_words[head[1]]
         except LookupError as problem:
             raise FormatError(f"type of unknown kind {problem}", self._offset(at)) from problem
         rest = self._words_of(type_id, at + HEAD, length - HEAD)
@@ -321,11 +327,21 @@ class Btf:
             largest = 1
             for member in found.members:
                 align = self.alignof(member.type_id, depth)
-                if not member.bitfield_size and member.bit_offset % (8 * align):
+                if self._out_of_place(member, align):
                     return 1
                 largest = max(largest, align)
             return 1 if found.size % largest else largest
-        return min(self.sizeof(found.id), self.pointer_size) or 1
+        size = self.sizeof(found.id)
+        natural = size & -size or 1
+        return natural if self.pointer_size == 8 else min(natural, self.pointer_size)
+
+    def _out_of_place(self, member: t.Member, align: int) -> bool:
+        """Whether a compiler would put the member elsewhere, were its struct not packed."""
+        if member.bitfield_size:
+            unit = 8 * self.sizeof(member.type_id) or 1
+            last = member.bit_offset + member.bitfield_size - 1
+            return member.bit_offset // unit != last // unit
+        return member.bit_offset % (8 * align) != 0
 
     def _offset_of(self, type_id: int) -> int:
         if type_id < self._first_id:

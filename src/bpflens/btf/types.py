@@ -12,7 +12,7 @@ TYPE_CHECKING = (
     False  # the `typing` module costs 6 ms of start-up, and only a type checker needs it
 )
 if TYPE_CHECKING:
-    from typing import Any, ClassVar, TypeAlias, dataclass_transform
+    from typing import Any, ClassVar, dataclass_transform
 else:
 
     def dataclass_transform(**_):
@@ -263,7 +263,12 @@ class DeclTag(Type):
     component: int
 
 
-Transparent: TypeAlias = "Typedef | Volatile | Const | Restrict | TypeTag"
+class Unknown(Type):
+    """A type of a kind that is newer than this code, passed over as the BTF's layout tells."""
+
+    kind: int
+
+
 TRANSPARENT = (Typedef, Volatile, Const, Restrict, TypeTag)
 """The kinds that change how a type is called or used, never what its bytes mean."""
 

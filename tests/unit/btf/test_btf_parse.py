@@ -185,7 +185,7 @@ def test_endless_references_end_in_an_error() -> None:
         (20, b"\xff\xff\xff\xff", "string section runs past"),
         (20, b"\x03\0\0\0", "does not end with NUL"),
         (20, b"\x00\0\0\0", "does not end with NUL"),
-        (31, b"\x1f", "unknown kind 31"),
+        (31, b"\x7f", "unknown kind 127"),
         (31, b"\x00", "unknown kind 0"),
         (12, b"\x08\0\0\0", "cut short"),
         (12, b"\x0c\0\0\0", "cut short"),
@@ -211,6 +211,37 @@ def test_a_longer_header_is_passed_over() -> None:
     data[4:8] = (32).to_bytes(4, "little")
     data[24:24] = bytes(8)
     assert Btf.parse(data).find("s", t.Struct) is not None
+
+
+def test_a_kind_newer_than_this_code_is_passed_over_if_the_file_tells_its_length() -> None:
+    builder = _small()
+    data = bytearray(builder.build())
+    types_len = int.from_bytes(data[12:16], "little")
+    future = [0, 40 << 24 | 2, 0, 77, 1, 2, 3, 4]  # one word, then two entries of two words
+    record = b"".join(word.to_bytes(4, "little") for word in future)
+    layout = bytes(4 * 40) + bytes([4, 8, 0, 0])
+    strings = data[24 + types_len :]
+    sections = data[24 : 24 + types_len] + record + strings + layout
+    types_len += len(record)
+    fields = [32, 0, types_len, types_len, len(strings), types_len + len(strings), len(layout)]
+    header = data[:4] + b"".join(field.to_bytes(4, "little") for field in fields)
+    btf = Btf.parse(header + sections)
+    assert btf[3] == t.Unknown(3, 40)
+    assert btf.find("s", t.Struct) == btf[2]
+    with pytest.raises(FormatError, match="unknown kind 40"):
+        Btf.parse(header[:28] + bytes(4) + sections)
+    with pytest.raises(FormatError, match="layout section runs past"):
+        Btf.parse(header[:28] + b"\xff\xff\xff\xff" + sections)
+    with pytest.raises(FormatError, match="has no size"):
+        btf.sizeof(3)
+
+
+def test_more_members_than_16_bits_count_are_read() -> None:
+    builder = BtfBuilder()
+    builder.add_enum("many", [("x", 0)] * 70_000)
+    found = Btf.parse(builder.build())[1]
+    assert isinstance(found, t.Enum)
+    assert len(found.values) == 70_000
 
 
 def test_ids_and_strings_that_do_not_exist_are_format_errors() -> None:
