@@ -99,6 +99,7 @@ _INFO_ROOM = 512
 
 _U32 = struct.Struct("=I")
 _OBJ_INFO = struct.Struct("=iIQ")
+_BY_ID = struct.Struct("=III")
 _ZEROS = bytes(_INFO_ROOM)
 
 
@@ -142,11 +143,14 @@ class Calls:
         found: int = _U32.unpack_from(self._attr, 4)[0]
         return found
 
-    def fd_by_id(self, cmd: Cmd, id: int) -> int:
-        """A new fd of the object with this id. *_GET_FD_BY_ID. Since: 4.13."""
-        _U32.pack_into(self._attr, 0, id)
+    def fd_by_id(self, cmd: Cmd, id: int, flags: int = 0) -> int:
+        """A new fd of the object with this id. *_GET_FD_BY_ID. Since: 4.13.
+
+        `flags` are for maps alone: RDONLY or WRONLY.
+        """
+        _BY_ID.pack_into(self._attr, 0, id, 0, flags)
         try:
-            return self.port.bpf(cmd, self._attr_at, 4, self._mem)
+            return self.port.bpf(cmd, self._attr_at, 12 if flags else 4, self._mem)
         except OSError as error:
             raise failure(cmd, error) from error
 

@@ -1,0 +1,209 @@
+"""The elements of a map: by key, and walked, by each map type's own rule.
+
+A walk over a map that others write to has to be bounded. MAP_GET_NEXT_KEY starts over when the
+key it is given is gone, so a busy hash can be walked for ever (cilium/ebpf#9). Here a key that
+came before is not given again, the number of steps has a limit, and the walk says at the end
+whether it saw everything that was there all the while.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from bpflens.abi.mapfacts import Batch, Value, Walk
+from bpflens.errors import Denied, SyscallError, Unsupported
+from bpflens.port.calls import CallDenied, CallNotFound, CallUnsupported
+
+if TYPE_CHECKING:
+    from bpflens.model.map import Map
+
+BATCH_BYTES = 4 << 20
+"""Room for keys and values of one batch: a call copies for about a millisecond."""
+BATCH_BYTES_MAX = 256 << 20
+"""Where to stop growing for a hash bucket that does not fit (ENOSPC)."""
+SPARE_STEPS = 1024
+
+
+class Element(NamedTuple):
+    """One element. `values` has one value, or one for each possible CPU."""
+
+    key: bytes
+    values: tuple[bytes, ...]
+    prog_id: int | None = None
+    """The program in a prog_array slot, or the one that a devmap or cpumap slot runs."""
+    map_id: int | None = None
+    """The inner map."""
+    ifindex: int | None = None
+    """The device of a devmap slot, in the network namespace of who stored it."""
+    queue_size: int | None = None
+    """Packets that a cpumap slot queues."""
+    cookie: int | None = None
+    """The socket, by its cookie."""
+
+
+def element(map: Map, key: bytes, value: bytes) -> Element:
+    """The element that a lookup's bytes mean for this type of map."""
+    facts = map.facts
+    size = map.basic().value_size
+    if facts.per_cpu:
+        slot = size + 7 & ~7
+        return Element(key, tuple(value[at : at + size] for at in range(0, len(value), slot)))
+    plain = Element(key, (value,))
+    if facts.value is Value.BYTES or len(value) < 4:
+        return plain
+    word: int = struct.unpack_from("=I", value)[0]
+    second: int | None = struct.unpack_from("=4xI", value)[0] if len(value) >= 8 else None
+    match facts.value:
+        case Value.PROG_ID:
+            return plain._replace(prog_id=word)
+        case Value.MAP_ID:
+            return plain._replace(map_id=word)
+        case Value.DEVICE:
+            return plain._replace(ifindex=word, prog_id=second or None)
+        case Value.CPU:
+            return plain._replace(queue_size=word, prog_id=second or None)
+        case Value.COOKIE if len(value) >= 8:
+            return plain._replace(cookie=struct.unpack_from("=Q", value)[0])
+    return plain
+
+
+class ElementWalk:
+    """A walk over the elements of one map; iterate it once, then ask `complete`."""
+
+    def __init__(self, map: Map, limit: int | None = None, seconds: float | None = None) -> None:
+        self.map = map
+        self.limit = limit
+        self.seen = 0
+        """Elements given so far."""
+        self.complete = False
+        """Whether every element that was there all the while has been given."""
+        self.why = "the walk has not ended"
+        """Why it is not complete."""
+        clock = map.system.host.clock
+        self._deadline = None if seconds is None else clock().boottime + int(seconds * 1e9)
+
+    def __iter__(self) -> Iterator[Element]:
+        facts, told = self.map.facts, self.map.basic()
+        if facts.unreadable:
+            raise Unsupported(
+                f"the elements of a {self.map.type.label} cannot be read: {facts.unreadable}"
+            )
+        try:
+            for key, value in self._pairs():
+                if self.limit is not None and self.seen >= self.limit:
+                    self._stop(f"limited to {self.limit} elements")
+                    return
+                self.seen += 1
+                yield element(self.map, key, value)
+                if self._late():
+                    self._stop("the time allowed for it was over")
+                    return
+        except CallDenied as error:
+            raise Denied(f"map {told.id} cannot be read: {error}", "CAP_SYS_ADMIN") from error
+
+    def _stop(self, why: str) -> None:
+        self.complete = False
+        self.why = why
+
+    def _late(self) -> bool:
+        if self._deadline is None:
+            return False
+        return self.map.system.host.clock().boottime > self._deadline
+
+    def _pairs(self) -> Iterator[tuple[bytes, bytes]]:
+        facts = self.map.facts
+        self.complete, self.why = True, ""
+        if facts.walk is Walk.PEEK:
+            yield from self._peek()
+            return
+        if facts.batch is not Batch.NONE:
+            try:
+                yield from self._batches()
+                return
+            except CallUnsupported:
+                pass  # an older kernel: this type has no batch yet
+            except SyscallError as error:
+                if error.errno != errno.EINVAL or self.seen:
+                    raise
+        yield from self._indices() if facts.walk is Walk.INDEX else self._keys()
+
+    def _peek(self) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            value = self._value(b"")
+        except CallNotFound:
+            return
+        self._stop(f"a {self.map.type.label} shows the element that is next, and no other")
+        yield b"", value
+
+    def _indices(self) -> Iterator[tuple[bytes, bytes]]:
+        for index in range(self.map.basic().max_entries):
+            key = struct.pack("=I", index)
+            try:
+                yield key, self._value(key)
+            except CallNotFound:
+                continue  # a slot for a reference, with none in it
+
+    def _keys(self) -> Iterator[tuple[bytes, bytes]]:
+        told = self.map.basic()
+        calls = self.map.system.calls
+        given: set[bytes] = set()
+        key: bytes | None = None
+        for _ in range(4 * told.max_entries + SPARE_STEPS):
+            key = calls.map_next_key(self.map.fd, key, told.key_size)
+            if key is None:
+                return
+            if key in given:
+                continue
+            try:
+                value = self._value(key)
+            except CallNotFound:
+                continue  # deleted since: the next key is the first again
+            given.add(key)
+            yield key, value
+        self._stop("the map changes faster than it can be read")
+
+    def _batches(self) -> Iterator[tuple[bytes, bytes]]:
+        facts, told = self.map.facts, self.map.basic()
+        calls = self.map.system.calls
+        key_size, room = told.key_size, self.map.value_room
+        count = max(1, min(BATCH_BYTES // (key_size + room), told.max_entries))
+        # An LPM trie looks its last key up again, and starts over where that is gone.
+        restarts = facts.batch is Batch.KEYS and facts.walk is Walk.KEYS
+        given: set[bytes] | None = set() if restarts else None
+        cursor: bytes | None = None
+        for _ in range(4 * (told.max_entries // count) + SPARE_STEPS):
+            keys, values = bytearray(count * key_size), bytearray(count * room)
+            try:
+                found, cursor, end = calls.map_lookup_batch(
+                    self.map.fd, cursor, keys, values, count
+                )
+            except SyscallError as error:
+                larger = 2 * count * (key_size + room)
+                if error.errno != errno.ENOSPC or larger > BATCH_BYTES_MAX:
+                    raise
+                count *= 2
+                continue
+            for at in range(found):
+                key = bytes(keys[at * key_size : (at + 1) * key_size])
+                if given is not None:
+                    if key in given:
+                        continue
+                    given.add(key)
+                yield key, bytes(values[at * room : (at + 1) * room])
+            if end:
+                return
+        self._stop("the map changes faster than it can be read")
+
+    def _value(self, key: bytes) -> bytes:
+        try:
+            return self.map.system.calls.map_lookup(self.map.fd, key, self.map.value_room)
+        except SyscallError as error:
+            if error.errno == errno.ENOSPC and self.map.facts.value is Value.COOKIE:
+                raise Unsupported(
+                    f"map {self.map.id} was made with {self.map.basic().value_size}-byte values: "
+                    "sockets can be read back (as cookies) from 8-byte values only"
+                ) from error
+            raise

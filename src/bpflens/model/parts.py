@@ -1,0 +1,89 @@
+"""What of an object is asked for, and what a missing value says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from enum import Flag, StrEnum, auto
+from typing import NamedTuple, TypeVar
+
+from bpflens.errors import BpflensError, Denied, NotFound, Unsupported
+
+
+class Part(Flag):
+    """Parts of what a kernel knows of an object: none is fetched that nobody asked for.
+
+    The mail of 2017 has this as the `flags` of `bpf_prog_get_info(fd, &info, flags)`, because
+    dumping everything is slow and cumbersome.
+    """
+
+    BASIC = auto()
+    """Type, name, tag, sizes, uid, counters: one call; the full name where the kernel's is cut."""
+    MAPS = auto()
+    """The IDs of the maps that a program uses."""
+    MEMORY = auto()
+    """Bytes that the kernel accounts for; frozen state; owner of a prog_array (from fdinfo)."""
+    INSNS = auto()
+    """The instructions as the verifier left them (xlated)."""
+    JITED = auto()
+    """The machine code, and the addresses and lengths of its functions."""
+    DEBUG = auto()
+    """Function and line records (BTF), tags of subprograms."""
+    STATS = auto()
+    """Run time, run count, recursion misses: a part of BASIC, also alone."""
+
+
+class Reason(StrEnum):
+    """Why a value is missing."""
+
+    NONE = "none"
+    """The object has none, or it does not apply: this is known."""
+    UNSUPPORTED = "unsupported"
+    """This kernel does not know the field."""
+    RESTRICTED = "restricted"
+    """This caller may not see it: a capability or sysctl is named."""
+    DENIED = "denied"
+    """The call that would tell was refused."""
+    GONE = "gone"
+    """The object vanished while it was read."""
+    OFF = "off"
+    """Nothing is counted, because statistics are not on."""
+    NOT_ASKED = "not asked"
+    """The part that holds it was not asked for."""
+    FAILED = "failed"
+    """The call that would tell failed otherwise."""
+
+
+T = TypeVar("T")
+
+
+class Missing(NamedTuple):
+    """Stands for a value that is not there; its text is `reason: detail`."""
+
+    reason: Reason
+    detail: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
+
+
+def attempt(read: Callable[[], T]) -> T | Missing:
+    """What `read` returns, or why it could not: one failing part never takes the others along."""
+    try:
+        return read()
+    except Denied as error:
+        reason = Reason.RESTRICTED if error.needs else Reason.DENIED
+        return Missing(reason, f"{error}" + (f" (needs {error.needs})" if error.needs else ""))
+    except NotFound:
+        return Missing(Reason.GONE, "it vanished while it was read")
+    except Unsupported as error:
+        return Missing(Reason.UNSUPPORTED, str(error))
+    except (BpflensError, OSError) as error:
+        return Missing(Reason.FAILED, str(error))
+
+
+def not_asked(part: Part) -> Missing:
+    """The value of a field whose part was not asked for."""
+    return _NOT_ASKED[part]
+
+
+_NOT_ASKED = {part: Missing(Reason.NOT_ASKED, f"part {str(part.name).lower()}") for part in Part}

@@ -1,0 +1,106 @@
+"""Where objects are pinned: a walk over the bpffs mounts of our mount namespace."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from bpflens.abi.enums import MapFlag
+from bpflens.errors import SyscallError
+from bpflens.model import fdinfo
+
+if TYPE_CHECKING:
+    from bpflens.model.system import System
+
+MAX_DEPTH = 32
+MAX_FILES = 100_000
+
+
+class Pins(NamedTuple):
+    """Paths by (kind, id), and what could not be looked at, with the error."""
+
+    paths: dict[tuple[str, int], list[str]]
+    errors: list[tuple[str, Exception]]
+
+
+def mounts(system: System, fstype: str) -> list[str]:
+    """Where file systems of a type are mounted, in order (proc_pid_mountinfo(5))."""
+    found = []
+    for line in system.host.read("/proc/self/mountinfo").splitlines():
+        before, _, after = line.partition(b" - ")
+        fields = before.split()
+        if len(fields) > 4 and after.split(maxsplit=1)[:1] == [fstype.encode()]:
+            # mountinfo writes blanks and backslashes in paths as \ooo
+            path = (
+                fields[4]
+                .decode("unicode_escape")
+                .encode("latin-1")
+                .decode(errors="surrogateescape")
+            )
+            if path not in found:
+                found.append(path)
+    return found
+
+
+def find(system: System) -> Pins:
+    """Every pinned program, map and link that this process can open."""
+    pins = Pins({}, [])
+    try:
+        roots = mounts(system, "bpf")
+    except OSError as error:
+        pins.errors.append(("/proc/self/mountinfo", error))
+        return pins
+    waiting = [(root, 0) for root in reversed(roots)]
+    files = 0
+    while waiting and files < MAX_FILES:
+        directory, depth = waiting.pop()
+        try:
+            entries = system.host.listdir(directory)
+        except OSError as error:
+            pins.errors.append((directory, error))
+            continue
+        inner = []
+        for name, is_directory in entries:
+            path = f"{directory.rstrip('/')}/{name}"
+            if is_directory:
+                if depth < MAX_DEPTH:
+                    inner.append((path, depth + 1))
+                continue
+            files += 1
+            try:
+                key = _identify(system, path)
+            except OSError as error:
+                pins.errors.append((path, error))
+            else:
+                if key and path not in pins.paths.setdefault(key, []):
+                    pins.paths[key].append(path)
+        waiting += reversed(inner)
+    return pins
+
+
+def open_fd(system: System, path: str) -> int:
+    """An fd of what is pinned at `path`, for reading where the kind allows it."""
+    try:
+        return system.calls.obj_get(path, MapFlag.RDONLY)
+    except SyscallError as error:
+        if error.errno != 22:  # EINVAL: links take no flags (bpf_obj_get_user())
+            raise
+        return system.calls.obj_get(path)
+
+
+def _identify(system: System, path: str) -> tuple[str, int] | None:
+    fd = open_fd(system, path)
+    try:
+        return identify(system, fd)
+    finally:
+        system.calls.close(fd)
+
+
+def identify(system: System, fd: int) -> tuple[str, int] | None:
+    """The kind and ID of the object behind an fd: its fdinfo names both in one line."""
+    text = system.host.fdinfo(fd)
+    # A link's fdinfo also names its program, so links are asked for first.
+    for line, kind in ((b"link_id", "link"), (b"map_id", "map"), (b"prog_id", "program")):
+        found = fdinfo.number(text, line)
+        if found is not None:
+            return kind, found
+    return None

@@ -1,0 +1,172 @@
+"""`Program`: a BPF program, and the parts of what the kernel knows of it."""
+
+from __future__ import annotations
+
+import struct
+from functools import lru_cache
+from typing import ClassVar, Literal, NamedTuple
+
+from bpflens.abi.infos import ProgInfo
+from bpflens.abi.record import tells
+from bpflens.model import fdinfo
+from bpflens.model.handle import Handle
+from bpflens.model.parts import Missing, Part, Reason, attempt, not_asked
+from bpflens.port.calls import (
+    FUNC_INFO,
+    JITED,
+    JITED_FUNC_LENS,
+    JITED_KSYMS,
+    JITED_LINE_INFO,
+    LINE_INFO,
+    MAP_IDS,
+    PROG_TAGS,
+    XLATED,
+    ProgArray,
+)
+
+NAME_MAX = 15
+"""BPF_OBJ_NAME_LEN - 1: the kernel keeps no more of a name."""
+
+
+class Jited(NamedTuple):
+    """Machine code: all functions one after another, their addresses and their lengths."""
+
+    code: bytes
+    ksyms: list[int]
+    func_lens: list[int]
+
+
+class Debug(NamedTuple):
+    """Raw BTF records: struct bpf_func_info (8 bytes), bpf_line_info (16), u64 addresses, tags."""
+
+    func_info: bytes
+    line_info: bytes
+    jited_line_info: bytes
+    prog_tags: list[str]
+
+
+class ProgramParts(NamedTuple):
+    """A program as far as it was asked for: each part, or why it is missing."""
+
+    basic: ProgInfo
+    full_name: str | Missing
+    map_ids: list[int] | Missing
+    memlock: int | Missing
+    xlated: bytes | Missing
+    jited: Jited | Missing
+    debug: Debug | Missing
+
+
+class Program(Handle):
+    """A loaded program; every method is one question to the kernel."""
+
+    __slots__ = ("_basic",)
+
+    kind: ClassVar[str] = "program"
+
+    _basic: ProgInfo | None
+
+    def basic(self, fresh: bool = False) -> ProgInfo:
+        """Everything that the kernel tells without being given buffers. Since: 4.13.
+
+        Asked once; `fresh` asks again, for what changes (run counters).
+        """
+        found = None if fresh else getattr(self, "_basic", None)
+        if found is None:
+            found = self._basic = self.system.calls.info(self.fd, ProgInfo)
+        return found
+
+    @property
+    def id(self) -> int:
+        """The program's ID."""
+        return self.basic().id
+
+    @property
+    def name(self) -> str:
+        """The name as far as the kernel keeps it: 15 characters, not unique, may be empty."""
+        return self.basic().name.decode(errors="replace")
+
+    @property
+    def tag(self) -> str:
+        """16 hex digits that depend on the instructions alone."""
+        return self.basic().tag.hex()
+
+    def info(self, parts: Part = Part.BASIC) -> ProgramParts:
+        """The parts that are asked for, and no call for any other.
+
+        A part that cannot be had does not fail the rest. Raises what `basic` raises.
+        """
+        basic, maps, memory, insns, jited, debug = _wanted(parts)
+        return ProgramParts(
+            self.basic(),
+            attempt(self.full_name) if basic else not_asked(Part.BASIC),
+            attempt(self.map_ids) if maps else not_asked(Part.MAPS),
+            attempt(self.memlock) if memory else not_asked(Part.MEMORY),
+            attempt(self.xlated) if insns else not_asked(Part.INSNS),
+            attempt(self.jited) if jited else not_asked(Part.JITED),
+            attempt(self.debug) if debug else not_asked(Part.DEBUG),
+        )
+
+    def map_ids(self) -> list[int]:
+        """The IDs of the maps that the program uses, in order of first use. Since: 4.15."""
+        return _unpack("I", self._array(MAP_IDS))
+
+    def xlated(self) -> bytes:
+        """The instructions, 8 bytes each, after the verifier. Raises Restricted. Since: 4.13."""
+        return self._array(XLATED)
+
+    def jited(self) -> Jited:
+        """The machine code. Raises Restricted. Since: 4.13 (functions: 4.18)."""
+        return Jited(
+            self._array(JITED),
+            _unpack("Q", self._array(JITED_KSYMS)),
+            _unpack("I", self._array(JITED_FUNC_LENS)),
+        )
+
+    def debug(self) -> Debug:
+        """Func and line records and the tags of subprograms. Since: 5.0."""
+        tags = self._array(PROG_TAGS)
+        return Debug(
+            self._array(FUNC_INFO),
+            self._array(LINE_INFO),
+            self._array(JITED_LINE_INFO),
+            [tags[at : at + 8].hex() for at in range(0, len(tags), 8)],
+        )
+
+    def memlock(self) -> int | Missing:
+        """Bytes that the kernel accounts for (fdinfo). Since: 4.13."""
+        found = fdinfo.number(self.system.host.fdinfo(self.fd), b"memlock")
+        return Missing(Reason.UNSUPPORTED, "no memlock in fdinfo") if found is None else found
+
+    def full_name(self) -> str | Missing:
+        """The name, from BTF where the kernel's is cut at 15 characters. Since: 5.0."""
+        told = self.basic()
+        if len(told.name) < NAME_MAX:
+            return self.name
+        return self._name_from_btf()
+
+    def _name_from_btf(self) -> str | Missing:
+        told = self.basic()
+        if not tells(told, "btf_id"):
+            return Missing(Reason.UNSUPPORTED, "this kernel tells no BTF of programs")
+        if not told.btf_id:
+            return Missing(Reason.NONE, "cut at 15 characters, and no BTF to hold the rest")
+        records = self._array(FUNC_INFO)
+        if len(records) < 8:
+            return Missing(Reason.RESTRICTED, "function records need CAP_BPF or CAP_SYS_ADMIN")
+        type_id = struct.unpack_from("=4xI", records)[0]
+        return self.system.btf_name(told.btf_id, type_id)
+
+    def _array(self, array: ProgArray) -> bytes:
+        return self.system.calls.prog_array(self.fd, array, self.basic())
+
+
+@lru_cache
+def _wanted(parts: Part) -> tuple[bool, ...]:
+    """Which of the parts, in the order of `ProgramParts`; a Flag's `in` costs half a microsecond."""
+    order = (Part.BASIC, Part.MAPS, Part.MEMORY, Part.INSNS, Part.JITED, Part.DEBUG)
+    return tuple(part in parts for part in order)
+
+
+def _unpack(code: Literal["I", "Q"], data: bytes) -> list[int]:
+    return list(memoryview(data).cast(code)) if data else []

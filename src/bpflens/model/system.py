@@ -1,0 +1,201 @@
+"""`System`: one kernel as its objects, whichever kernel it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import NamedTuple
+
+from bpflens.abi.enums import Cmd, MapFlag
+from bpflens.btf.parse import Btf
+from bpflens.btf.types import Func
+from bpflens.errors import Denied, FormatError, NotFound, SyscallError
+from bpflens.model import pins
+from bpflens.model.map import Map
+from bpflens.model.parts import Missing, Reason
+from bpflens.model.program import Program
+from bpflens.port.calls import CallDenied, CallNotFound, Calls
+from bpflens.port.doors import Doors
+
+
+class Kind(NamedTuple):
+    """A kind of object that has IDs: its noun, and the commands that walk and open it."""
+
+    noun: str
+    next_id: Cmd
+    fd_by_id: Cmd
+
+
+PROGRAM = Kind("program", Cmd.PROG_GET_NEXT_ID, Cmd.PROG_GET_FD_BY_ID)
+MAP = Kind("map", Cmd.MAP_GET_NEXT_ID, Cmd.MAP_GET_FD_BY_ID)
+BTF = Kind("BTF object", Cmd.BTF_GET_NEXT_ID, Cmd.BTF_GET_FD_BY_ID)
+LINK = Kind("link", Cmd.LINK_GET_NEXT_ID, Cmd.LINK_GET_FD_BY_ID)
+
+ID_MAX = 0x7FFFFFFE
+"""The largest ID (idr_alloc_cyclic(…, 1, INT_MAX) in bpf_prog_alloc_id())."""
+
+_NEEDS = "CAP_SYS_ADMIN"
+
+
+class System:
+    """The BPF objects of one kernel. For one thread; opening another System is cheap."""
+
+    def __init__(self, doors: Doors) -> None:
+        self.doors = doors
+        self.host = doors.host
+        self.calls = Calls(doors.bpf)
+        self._cpus: int | None = None
+        self._btf: dict[int, Btf | Missing] = {}
+
+    # --- walking IDs and opening what they name
+
+    def ids(self, kind: Kind) -> Iterator[int]:
+        """The IDs of all objects of a kind, ascending. Raises Denied.
+
+        Objects that come or go meanwhile may or may not appear; no other is left out, none
+        comes twice.
+        """
+        at = 0
+        while at < ID_MAX:
+            try:
+                following = self.calls.next_id(kind.next_id, at)
+            except CallDenied as error:
+                raise _denied(f"{kind.noun}s cannot be listed", error) from error
+            if following is None:
+                return
+            if following <= at:
+                raise SyscallError(0, f"{kind.next_id.name} went back from {at} to {following}")
+            yield following
+            at = following
+
+    def fd(self, kind: Kind, id: int) -> int:
+        """A new fd of the object with this ID. Raises NotFound, Denied."""
+        # Only to read: a policy that forbids writing to others' maps does not stand in the way.
+        flags = MapFlag.RDONLY if kind is MAP else 0
+        try:
+            return self.calls.fd_by_id(kind.fd_by_id, id, flags)
+        except CallNotFound as error:
+            raise NotFound(f"there is no {kind.noun} with ID {id}") from error
+        except CallDenied as error:
+            raise _denied(f"{kind.noun} {id} cannot be opened", error) from error
+
+    def program(self, id: int) -> Program:
+        """The program with this ID. Raises NotFound, Denied."""
+        return Program(self, self.fd(PROGRAM, id))
+
+    def map(self, id: int) -> Map:
+        """The map with this ID. Raises NotFound, Denied."""
+        return Map(self, self.fd(MAP, id))
+
+    def programs(self) -> Iterator[Program]:
+        """Every program, ascending by ID; each is the caller's to close."""
+        for id in self.ids(PROGRAM):
+            try:
+                yield self.program(id)
+            except NotFound:
+                continue  # gone between the walk and the open: not an error
+
+    def maps(self) -> Iterator[Map]:
+        """Every map, ascending by ID; each is the caller's to close."""
+        for id in self.ids(MAP):
+            try:
+                yield self.map(id)
+            except NotFound:
+                continue
+
+    def pinned(self, path: str) -> Program | Map:
+        """The program or map that is pinned at a path. Raises NotFound, Denied."""
+        try:
+            fd = pins.open_fd(self, path)
+        except CallNotFound as error:
+            raise NotFound(f"nothing is pinned at {path}") from error
+        except CallDenied as error:
+            raise Denied(
+                f"{path} cannot be opened ({error.strerror}): not a pin, or not allowed to read it",
+                "read permission on the file",
+            ) from error
+        kind, _ = pins.identify(self, fd) or ("", 0)
+        if kind == "program":
+            return Program(self, fd)
+        if kind == "map":
+            return Map(self, fd)
+        self.calls.close(fd)
+        raise NotFound(f"{path} holds a {kind or 'kind of object that bpflens does not know'}")
+
+    def pins(self) -> pins.Pins:
+        """Where objects are pinned, in the mount namespace of this process."""
+        return pins.find(self)
+
+    # --- facts of the machine
+
+    @property
+    def cpus(self) -> int:
+        """The number of possible CPUs: the slots that a per-CPU value has."""
+        if self._cpus is None:
+            text = self.host.read("/sys/devices/system/cpu/possible").decode()
+            spans = (part.partition("-") for part in text.split(","))
+            self._cpus = sum(int(last or first) - int(first) + 1 for first, _, last in spans)
+        return self._cpus
+
+    def boot_time(self) -> int:
+        """When the machine booted, in nanoseconds since the epoch, by its clocks of now."""
+        clock = self.host.clock()
+        return clock.realtime - clock.boottime
+
+    # --- BTF
+
+    def btf(self, id: int) -> Btf | Missing:
+        """The types of a BTF object, read once."""
+        if id not in self._btf:
+            self._btf[id] = self._read_btf(id)
+        return self._btf[id]
+
+    def _read_btf(self, id: int) -> Btf | Missing:
+        try:
+            fd = self.fd(BTF, id)
+        except NotFound:
+            return Missing(Reason.GONE, f"BTF object {id} is gone")
+        except Denied as error:
+            return Missing(Reason.DENIED, str(error))
+        try:
+            return Btf.parse(self.calls.btf_data(fd))
+        except FormatError as error:
+            return Missing(Reason.FAILED, f"BTF object {id}: {error}")
+        finally:
+            self.calls.close(fd)
+
+    def btf_name(self, btf_id: int, type_id: int) -> str | Missing:
+        """The name of a function type."""
+        types = self.btf(btf_id)
+        if isinstance(types, Missing):
+            return types
+        try:
+            found = types[type_id]
+        except FormatError as error:
+            return Missing(Reason.FAILED, f"BTF object {btf_id}: {error}")
+        if isinstance(found, Func):
+            return found.name
+        return Missing(Reason.FAILED, f"type {type_id} of BTF object {btf_id} is no function")
+
+    # --- lifetime
+
+    def close(self) -> None:
+        """Give back what the doors hold; objects that are open stay the caller's to close."""
+        close = getattr(self.host, "close", None)
+        if close is not None:
+            close()
+
+    def __enter__(self) -> System:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _denied(what: str, error: SyscallError) -> Denied:
+    return Denied(f"{what}: {error.strerror} ({error.call})", _NEEDS)
