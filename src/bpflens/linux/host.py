@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from types import TracebackType
 
 from bpflens.port.doors import Clock
 
@@ -55,14 +54,3 @@ class LinuxHost:
         """Close the proc files that `fdinfo` keeps."""
         while self._fdinfo:
             os.close(self._fdinfo.popitem()[1])
-
-    def __enter__(self) -> LinuxHost:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -163,7 +163,7 @@ class Program(Handle):
 
 @lru_cache
 def _wanted(parts: Part) -> tuple[bool, ...]:
-    """Which of the parts, in the order of `ProgramParts`; a Flag's `in` costs half a microsecond."""
+    """Which of the parts, in the order of `ProgramParts`; a Flag's `in` takes 0.5 µs."""
     order = (Part.BASIC, Part.MAPS, Part.MEMORY, Part.INSNS, Part.JITED, Part.DEBUG)
     return tuple(part in parts for part in order)
 

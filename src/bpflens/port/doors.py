@@ -58,6 +58,10 @@ class HostPort(Protocol):
         """Wall clock and time since boot (CLOCK_REALTIME, CLOCK_BOOTTIME)."""
         ...
 
+    def close(self) -> None:
+        """Give back what this door holds."""
+        ...
+
 
 class NetPort(Protocol):
     """Netlink requests."""

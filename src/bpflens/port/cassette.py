@@ -1,0 +1,385 @@
+"""Recordings: a real machine's answers in a file, on which the whole tool runs elsewhere.
+
+An answer is kept by what was asked: command, attr, the content of every buffer that the attr
+points at, and which object an fd stands for. Addresses and fd numbers differ from run to run, so
+in a request they are replaced by what they mean: "the buffer that field 8 points at", "the fd
+that PROG_GET_FD_BY_ID of 12 returned". What is kept of an answer is what the kernel changed.
+
+The file is JSON lines, gzip-compressed where its name ends in .gz: a head, then one line for each
+request, in words for people and as a digest for the replay.
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+from collections.abc import Callable
+from hashlib import blake2b
+from typing import Any, NamedTuple, TypeVar
+
+from bpflens.abi.attrs import ATTRS
+from bpflens.abi.enums import Cmd
+from bpflens.errors import CassetteMiss, FormatError
+from bpflens.port import spell
+from bpflens.port.doors import BpfPort, Clock, Doors, HostPort, NetPort
+from bpflens.port.memory import Memory
+
+FORMAT = "bpflens-cassette/1"
+
+GIVES_FD = frozenset(
+    {
+        Cmd.MAP_CREATE,
+        Cmd.PROG_LOAD,
+        Cmd.OBJ_GET,
+        Cmd.PROG_GET_FD_BY_ID,
+        Cmd.MAP_GET_FD_BY_ID,
+        Cmd.RAW_TRACEPOINT_OPEN,
+        Cmd.BTF_LOAD,
+        Cmd.BTF_GET_FD_BY_ID,
+        Cmd.LINK_CREATE,
+        Cmd.LINK_GET_FD_BY_ID,
+        Cmd.ENABLE_STATS,
+        Cmd.ITER_CREATE,
+        Cmd.TOKEN_CREATE,
+    }
+)
+"""Commands that return a new fd."""
+
+BY_NAME = frozenset(
+    {
+        Cmd.PROG_GET_FD_BY_ID,
+        Cmd.MAP_GET_FD_BY_ID,
+        Cmd.BTF_GET_FD_BY_ID,
+        Cmd.LINK_GET_FD_BY_ID,
+        Cmd.OBJ_GET,
+    }
+)
+"""Commands that look an object up: what a recording does not hold was not there."""
+
+STRUCT_MAX = 4096
+"""Buffers up to this size may be structs that hold addresses; larger ones are data."""
+
+MAX_FILE = 1 << 30
+
+T = TypeVar("T")
+Answer = dict[str, Any]
+
+
+class Request(NamedTuple):
+    """A call without addresses and fd numbers: its digest, its words, the buffers it reaches."""
+
+    key: str
+    words: str
+    buffers: list[bytearray]
+
+
+def request(cmd: int, attr: int, size: int, mem: Memory, fds: dict[int, str]) -> Request:
+    """What a call asks; `buffers` begins with a copy of the attr."""
+    pinned = dict(mem.pinned())
+    first = bytearray(mem.read(attr, size))
+    buffers = [first]
+    digest = blake2b(f"bpf {cmd} {size}".encode(), digest_size=12)
+    record = ATTRS.get(Cmd(cmd))
+    at = 0
+    while at < len(buffers):
+        content = bytearray(buffers[at])
+        if len(content) <= STRUCT_MAX:
+            for offset in range(0, len(content) - 7, 8):
+                address = int.from_bytes(content[offset : offset + 8], "little")
+                target = pinned.get(address) if address else None
+                if target is not None:
+                    if not any(target is known for known in buffers):
+                        buffers.append(target)
+                    content[offset : offset + 8] = bytes(8)
+                    digest.update(f"->{offset}:{len(target)}".encode())
+        if at == 0 and record is not None:
+            for field in record.__layout__.values():
+                if field.kind == "Fd" and field.end <= size:
+                    number = int.from_bytes(content[field.offset : field.end], "little")
+                    if number in fds:
+                        content[field.offset : field.end] = bytes(4)
+                        digest.update(f"fd {field.offset} {fds[number]}".encode())
+        digest.update(content)
+        at += 1
+    return Request(digest.hexdigest(), spell.call(cmd, attr, size, mem), buffers)
+
+
+def changes(before: bytes, after: bytes | bytearray) -> list[tuple[int, str]]:
+    """(offset, hex) of each run of bytes that differ, in whole 8-byte words.
+
+    Words that are equal are left alone at replay: among them are the addresses.
+    """
+    step = 8 if len(after) <= STRUCT_MAX else 512
+    runs: list[tuple[int, bytearray]] = []
+    for at in range(0, len(after), step):
+        piece = after[at : at + step]
+        if piece != before[at : at + step]:
+            if runs and runs[-1][0] + len(runs[-1][1]) == at:
+                runs[-1][1].extend(piece)
+            else:
+                runs.append((at, bytearray(piece)))
+    return [(at, data.hex()) for at, data in runs]
+
+
+class Recorder:
+    """Keeps what passes through a kernel's doors."""
+
+    def __init__(self, inner: Doors) -> None:
+        self.fds: dict[int, str] = {}
+        self._words: dict[str, str] = {}
+        self._answers: dict[str, list[Answer]] = {}
+        self.doors = Doors(
+            RecordedBpf(inner.bpf, self),
+            RecordedHost(inner.host, self),
+            RecordedNet(inner.net, self),
+        )
+
+    def keep(self, key: str, words: str, answer: Answer) -> None:
+        """Note an answer; one that repeats the last to the same request takes no room."""
+        self._words.setdefault(key, words)
+        answers = self._answers.setdefault(key, [])
+        if not answers or answers[-1] != answer:
+            answers.append(answer)
+
+    def ask(self, key: str, make: Callable[[], T], plain: Callable[[T], Any]) -> T:
+        """Make a call, keep its result or errno under `key`, and pass it on."""
+        try:
+            value = make()
+        except OSError as error:
+            self.keep(key, key, {"errno": error.errno})
+            raise
+        self.keep(key, key, {"value": plain(value)})
+        return value
+
+    def save(self, path: str, head: dict[str, str]) -> None:
+        """Write the recording. Raises OSError."""
+        lines = [json.dumps({"format": FORMAT} | head)]
+        lines += [
+            json.dumps({"key": key, "ask": self._words[key], "answers": answers})
+            for key, answers in self._answers.items()
+        ]
+        text = ("\n".join(lines) + "\n").encode()
+        # A recording that could not be written whole must not stand where a good one was.
+        unfinished = f"{path}.part"
+        with open(unfinished, "wb") as file:
+            # mtime 0: the same recording is the same file
+            file.write(gzip.compress(text, mtime=0) if path.endswith(".gz") else text)
+        os.replace(unfinished, path)
+
+
+class RecordedBpf:
+    """bpf(2) through a recorder."""
+
+    def __init__(self, inner: BpfPort, recorder: Recorder) -> None:
+        self._inner = inner
+        self._recorder = recorder
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        fds = self._recorder.fds
+        asked = request(cmd, attr, size, mem, fds)
+        before = [bytes(buffer) for buffer in asked.buffers]
+        answer: Answer = {}
+        try:
+            result = self._inner.bpf(cmd, attr, size, mem)
+            if cmd in GIVES_FD:
+                fds[result] = asked.key
+                answer["fd"] = True
+            else:
+                answer["value"] = result
+            return result
+        except OSError as error:
+            answer["errno"] = error.errno
+            raise
+        finally:
+            after = [bytearray(mem.read(attr, size)), *asked.buffers[1:]]
+            out = [changes(old, new) for old, new in zip(before, after, strict=True)]
+            if any(out):
+                answer["out"] = out
+            self._recorder.keep(asked.key, asked.words, answer)
+
+    def close(self, fd: int) -> None:
+        self._recorder.fds.pop(fd, None)
+        self._inner.close(fd)
+
+
+class RecordedHost:
+    """The host's files through a recorder."""
+
+    def __init__(self, inner: HostPort, recorder: Recorder) -> None:
+        self._inner = inner
+        self._recorder = recorder
+
+    def read(self, path: str) -> bytes:
+        return self._recorder.ask(f"read {path}", lambda: self._inner.read(path), bytes.hex)
+
+    def listdir(self, path: str) -> list[tuple[str, bool]]:
+        return self._recorder.ask(f"listdir {path}", lambda: self._inner.listdir(path), list)
+
+    def readlink(self, path: str) -> str:
+        return self._recorder.ask(f"readlink {path}", lambda: self._inner.readlink(path), str)
+
+    def fdinfo(self, fd: int) -> bytes:
+        key = f"fdinfo {self._recorder.fds.get(fd, fd)}"
+        return self._recorder.ask(key, lambda: self._inner.fdinfo(fd), bytes.hex)
+
+    def clock(self) -> Clock:
+        return self._recorder.ask("clock", self._inner.clock, list)
+
+    def close(self) -> None:
+        self._inner.close()
+
+
+class RecordedNet:
+    """Netlink through a recorder."""
+
+    def __init__(self, inner: NetPort, recorder: Recorder) -> None:
+        self._inner = inner
+        self._recorder = recorder
+
+    def dump(self, protocol: int, request: bytes) -> list[bytes]:
+        return self._recorder.ask(
+            f"netlink {protocol} {request.hex()}",
+            lambda: self._inner.dump(protocol, request),
+            lambda messages: [message.hex() for message in messages],
+        )
+
+
+class Replay:
+    """A recording as a kernel: `doors` answer as the recorded machine did.
+
+    The same request asked again gets the next recorded answer, and the last one from then on.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._answers = load(path)
+        self._turn: dict[str, int] = {}
+        self.fds: dict[int, str] = {}
+        self.doors = Doors(ReplayedBpf(self), ReplayedHost(self), ReplayedNet(self))
+
+    def answer(self, key: str) -> Answer | None:
+        """The next answer to a request, or None where the recording has none."""
+        answers = self._answers.get(key)
+        if not answers:
+            return None
+        turn = self._turn.get(key, 0)
+        self._turn[key] = turn + 1
+        return answers[min(turn, len(answers) - 1)]
+
+    def value(self, key: str) -> Any:
+        """The value of a recorded file or netlink request. Raises OSError."""
+        answer = self.answer(key)
+        if answer is None:
+            raise FileNotFoundError(errno.ENOENT, f"the recording {self.path} does not hold it")
+        if "errno" in answer:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]))
+        return answer["value"]
+
+    def new_fd(self, key: str) -> int:
+        """A number for an fd that the recorded call `key` gave: the lowest that is free."""
+        number = 3
+        while number in self.fds:
+            number += 1
+        self.fds[number] = key
+        return number
+
+
+class ReplayedBpf:
+    """bpf(2) from a recording."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        asked = request(cmd, attr, size, mem, self._replay.fds)
+        answer = self._replay.answer(asked.key)
+        if answer is None:
+            if cmd in BY_NAME:
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            raise CassetteMiss(
+                f"the recording {self._replay.path} does not hold the answer to {asked.words}"
+            )
+        for at, runs in enumerate(answer.get("out", ())):
+            for offset, data in runs:
+                content = bytes.fromhex(data)
+                if at == 0:
+                    mem.write(attr + offset, content)
+                else:
+                    asked.buffers[at][offset : offset + len(content)] = content
+        if "errno" in answer:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]))
+        if "fd" in answer:
+            return self._replay.new_fd(asked.key)
+        result: int = answer["value"]
+        return result
+
+    def close(self, fd: int) -> None:
+        if self._replay.fds.pop(fd, None) is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+class ReplayedHost:
+    """The host's files from a recording."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def read(self, path: str) -> bytes:
+        return bytes.fromhex(self._replay.value(f"read {path}"))
+
+    def listdir(self, path: str) -> list[tuple[str, bool]]:
+        return [(name, is_dir) for name, is_dir in self._replay.value(f"listdir {path}")]
+
+    def readlink(self, path: str) -> str:
+        return str(self._replay.value(f"readlink {path}"))
+
+    def fdinfo(self, fd: int) -> bytes:
+        return bytes.fromhex(self._replay.value(f"fdinfo {self._replay.fds.get(fd, fd)}"))
+
+    def clock(self) -> Clock:
+        return Clock(*self._replay.value("clock"))
+
+    def close(self) -> None:
+        return
+
+
+class ReplayedNet:
+    """Netlink from a recording."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def dump(self, protocol: int, request: bytes) -> list[bytes]:
+        messages = self._replay.value(f"netlink {protocol} {request.hex()}")
+        return [bytes.fromhex(message) for message in messages]
+
+
+def load(path: str) -> dict[str, list[Answer]]:
+    """The answers of a recording, by request. Raises OSError, FormatError."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_FILE)
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, ValueError) as error:
+            raise FormatError(f"{path} is cut short or damaged: {error}", 0) from error
+    answers: dict[str, list[Answer]] = {}
+    offset = 0
+    for number, line in enumerate(data.splitlines(keepends=True)):
+        try:
+            entry = json.loads(line)
+            if number == 0:
+                if entry["format"] != FORMAT:
+                    raise FormatError(f"{path} is a recording of another format", 0)
+            else:
+                answers[entry["key"]] = entry["answers"]
+        except (ValueError, KeyError, TypeError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"{path} is no recording of bpflens", offset) from error
+        offset += len(line)
+    if not offset:
+        raise FormatError(f"{path} is empty", 0)
+    return answers

@@ -1,0 +1,100 @@
+"""A tracer: doors around doors that tell every call, decoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from bpflens.port import spell
+from bpflens.port.doors import BpfPort, Clock, Doors, HostPort, NetPort
+from bpflens.port.memory import Memory
+
+Write = Callable[[str], None]
+T = TypeVar("T")
+
+
+def traced(doors: Doors, write: Write) -> Doors:
+    """The same doors; `write` gets a line for each call that goes through them."""
+    return Doors(
+        TracedBpf(doors.bpf, write), TracedHost(doors.host, write), TracedNet(doors.net, write)
+    )
+
+
+class TracedBpf:
+    """Tells bpf(2) and close(2): the attr as it is after the call, then the result."""
+
+    def __init__(self, inner: BpfPort, write: Write) -> None:
+        self._inner = inner
+        self._write = write
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        try:
+            result = self._inner.bpf(cmd, attr, size, mem)
+        except OSError as error:
+            self._tell(cmd, attr, size, mem, spell.error(error.errno or 0))
+            raise
+        self._tell(cmd, attr, size, mem, str(result))
+        return result
+
+    def _tell(self, cmd: int, attr: int, size: int, mem: Memory, result: str) -> None:
+        self._write(f"{spell.call(cmd, attr, size, mem)} = {result}")
+
+    def close(self, fd: int) -> None:
+        self._inner.close(fd)
+        self._write(f"close({fd}) = 0")
+
+
+class TracedHost:
+    """Tells what is read of the host's files."""
+
+    def __init__(self, inner: HostPort, write: Write) -> None:
+        self._inner = inner
+        self._write = write
+
+    def read(self, path: str) -> bytes:
+        return self._told(f'read("{path}")', lambda: self._inner.read(path), _bytes)
+
+    def listdir(self, path: str) -> list[tuple[str, bool]]:
+        return self._told(f'listdir("{path}")', lambda: self._inner.listdir(path), _names)
+
+    def readlink(self, path: str) -> str:
+        return self._told(f'readlink("{path}")', lambda: self._inner.readlink(path), str)
+
+    def fdinfo(self, fd: int) -> bytes:
+        return self._told(f"fdinfo({fd})", lambda: self._inner.fdinfo(fd), _bytes)
+
+    def clock(self) -> Clock:
+        return self._inner.clock()
+
+    def close(self) -> None:
+        self._inner.close()
+
+    def _told(self, call: str, make: Callable[[], T], result: Callable[[T], str]) -> T:
+        try:
+            value = make()
+        except OSError as error:
+            self._write(f"{call} = {spell.error(error.errno or 0)}")
+            raise
+        self._write(f"{call} = {result(value)}")
+        return value
+
+
+class TracedNet:
+    """Tells netlink requests."""
+
+    def __init__(self, inner: NetPort, write: Write) -> None:
+        self._inner = inner
+        self._write = write
+
+    def dump(self, protocol: int, request: bytes) -> list[bytes]:
+        answers = self._inner.dump(protocol, request)
+        self._write(f"netlink({protocol}, [{len(request)}]) = {len(answers)} messages")
+        return answers
+
+
+def _bytes(data: bytes) -> str:
+    return f"{len(data)} bytes"
+
+
+def _names(entries: list[tuple[str, bool]]) -> str:
+    return f"{len(entries)} names"

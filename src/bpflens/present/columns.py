@@ -1,0 +1,147 @@
+"""The columns: the only list of what can be shown of each kind of record.
+
+Table, JSON keys, CSV header, `--columns`, `--sort`, `--where`, help and completion all come from
+here. A column's key is the record's field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from operator import attrgetter
+from typing import Any, NamedTuple
+
+from bpflens.errors import UsageError
+from bpflens.model.parts import Part
+from bpflens.present.text import bytes_text, list_text, yes_no
+from bpflens.snapshot.take import MAP_PARTS, PROGRAM_PARTS
+
+
+class Column(NamedTuple):
+    """One column. `rank` is 0 outside the default table; else the highest give way first where
+    the terminal is narrow."""
+
+    key: str
+    title: str
+    help: str
+    rank: int = 0
+    right: bool = False
+    json: bool = True
+    show: Callable[[Any], str] = str
+    since: str = ""
+
+
+class Noun(NamedTuple):
+    """A kind of record: its name in documents, its columns, and the part that a field needs."""
+
+    kind: str
+    columns: tuple[Column, ...]
+    parts: dict[str, Part] = {}
+
+    def column(self, key: str) -> Column:
+        """The column with this key. Raises UsageError."""
+        for column in self.columns:
+            if column.key == key:
+                return column
+        known = ", ".join(c.key for c in self.columns)
+        raise UsageError(f"{self.kind} have no column {key!r}; there are: {known}")
+
+    def chosen(self, keys: str) -> tuple[Column, ...]:
+        """The columns that a comma-separated list names, in its order. Raises UsageError."""
+        return tuple(self.column(key.strip()) for key in keys.split(",") if key.strip())
+
+    def table(self) -> tuple[Column, ...]:
+        """The columns of the default table."""
+        return tuple(c for c in self.columns if c.rank)
+
+    def document(self, asked: Part) -> tuple[Column, ...]:
+        """The columns of a JSON item: the standing ones, and those of the parts asked for."""
+        return tuple(c for c in self.columns if c.json or self.parts.get(c.key, Part(0)) & asked)
+
+
+def row_of(columns: tuple[Column, ...]) -> Callable[[Any], tuple[Any, ...]]:
+    """A function that takes a record's values for these columns."""
+    getter = attrgetter(*(c.key for c in columns))
+    return getter if len(columns) > 1 else lambda record: (getter(record),)
+
+
+PROGRAMS = Noun(
+    "programs",
+    (
+        Column("id", "ID", "number of the program, until the next boot", 1, True),
+        Column("type", "TYPE", "kind of program", 2),
+        Column("name", "NAME", "name as the kernel keeps it: 15 characters", 3),
+        Column("full_name", "FULL NAME", "the whole name, from BTF where the kernel's is cut"),
+        Column("tag", "TAG", "what the instructions hash to", 7),
+        Column("gpl_compatible", "GPL", "whether the license is GPL-compatible", show=yes_no),
+        Column("loaded_at", "LOADED", "when it was loaded (UTC)", 9),
+        Column("created_by_uid", "UID", "user who loaded it", 8, True),
+        Column("xlated_bytes", "XLATED", "bytes of instructions after the verifier", 0, True),
+        Column("jited_bytes", "JITED", "bytes of machine code; 0: interpreted", 0, True),
+        Column(
+            "memlock_bytes", "MEM", "bytes that the kernel accounts for", 5, True, show=bytes_text
+        ),
+        Column("map_ids", "MAPS", "IDs of the maps that it uses", 6, show=list_text),
+        Column("btf_id", "BTF", "ID of its BTF object", 0, True),
+        Column("verified_insns", "VERIFIED", "instructions that the verifier walked", 0, True,
+               since="5.16"),
+        Column("run_time_ns", "RUN NS", "nanoseconds that it ran, while counted", 0, True,
+               since="5.1"),
+        Column("run_cnt", "RUNS", "how often it ran, while counted", 0, True, since="5.1"),
+        Column("recursion_misses", "MISSES", "runs skipped because it was running", 0, True,
+               since="5.12"),
+        Column("pinned", "PINNED", "paths at which it is pinned", show=list_text),
+        Column("load_time_ns", "LOAD NS", "nanoseconds from boot to load", 0, True, False),
+        Column("attach_btf_obj_id", "TARGET OBJ", "BTF object of what it attaches to", 0, True,
+               False, since="5.17"),
+        Column("attach_btf_id", "TARGET TYPE", "BTF type of what it attaches to", 0, True, False,
+               since="5.17"),
+        Column("ifindex", "IFINDEX", "device that it is bound to (offload)", 0, True, False),
+        Column("xlated", "INSNS", "the instructions, hex", json=False),
+        Column("jited", "CODE", "the machine code, hex", json=False),
+        Column("jited_ksyms", "KSYMS", "addresses of its functions", json=False, show=list_text),
+        Column("jited_func_lens", "LENS", "bytes of its functions", json=False, show=list_text),
+        Column("func_info", "FUNC INFO", "struct bpf_func_info records, hex", json=False),
+        Column("line_info", "LINE INFO", "struct bpf_line_info records, hex", json=False),
+        Column("jited_line_info", "JITED LINES", "addresses of lines, hex", json=False),
+        Column("prog_tags", "TAGS", "tags of its functions", json=False, show=list_text),
+    ),
+    PROGRAM_PARTS,
+)  # fmt: skip
+
+MAPS = Noun(
+    "maps",
+    (
+        Column("id", "ID", "number of the map, until the next boot", 1, True),
+        Column("type", "TYPE", "kind of map", 2),
+        Column("name", "NAME", "name as the kernel keeps it: 15 characters", 3),
+        Column("key_size", "KEY", "bytes of a key", 4, True),
+        Column("value_size", "VALUE", "bytes of a value (on one CPU)", 4, True),
+        Column("max_entries", "MAX", "most elements that fit", 4, True),
+        Column("flags", "FLAGS", "flags of creation", 7, show=list_text),
+        Column(
+            "memlock_bytes", "MEM", "bytes that the kernel accounts for", 5, True, show=bytes_text
+        ),
+        Column("frozen", "FROZEN", "user space may no longer write", 8, show=yes_no, since="5.2"),
+        Column("btf_id", "BTF", "ID of its BTF object", 0, True),
+        Column("owner_prog_type", "OWNER", "program type that a prog_array is bound to"),
+        Column("pinned", "PINNED", "paths at which it is pinned", show=list_text),
+        Column("map_extra", "EXTRA", "meaning depends on the type", 0, True, False, since="5.16"),
+        Column("btf_key_type_id", "KEY TYPE", "BTF type of a key", 0, True, False),
+        Column("btf_value_type_id", "VALUE TYPE", "BTF type of a value", 0, True, False),
+        Column("btf_vmlinux_value_type_id", "KERNEL TYPE", "struct_ops type", 0, True, False),
+        Column("ifindex", "IFINDEX", "device that it is bound to (offload)", 0, True, False),
+    ),
+    MAP_PARTS,
+)
+
+CHECKS = Noun(
+    "checks",
+    (
+        Column("check", "CHECK", "what was looked at", 1),
+        Column("ok", "OK", "whether it is as bpflens would want it", 2, show=yes_no),
+        Column("found", "FOUND", "what there is", 3),
+        Column("remedy", "REMEDY", "what would grant or change it", 4),
+    ),
+)
+
+NOUNS = {noun.kind: noun for noun in (PROGRAMS, MAPS, CHECKS)}

@@ -1,0 +1,93 @@
+"""JSON, JSON lines and CSV.
+
+One document is `{"schema", "kind", "items", "errors", "complete"}`, with an item a line, so that
+it can be read as it comes and compared with diff. An integer that JavaScript cannot hold (above
+2^53 - 1) is a string of its digits. A value that is null has its reason under "missing".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from bpflens.present.columns import Column, row_of
+from bpflens.snapshot.records import SCHEMA, ErrorRecord
+
+SAFE = (1 << 53) - 1
+
+Item = dict[str, Any]
+
+encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ": ")).encode
+
+
+def item_of(columns: Sequence[Column]) -> Callable[[Any], Item]:
+    """A function that makes a JSON item of a record."""
+    keys = tuple(c.key for c in columns)
+    values_of = row_of(tuple(columns))
+    wanted = frozenset(keys)
+
+    def item(record: Any) -> Item:
+        values = dict(zip(keys, values_of(record), strict=True))
+        for key, value in values.items():
+            if type(value) is int and value > SAFE:
+                values[key] = str(value)
+        reasons = record.missing
+        values["missing"] = {k: reasons[k] for k in reasons if k in wanted}
+        return values
+
+    return item
+
+
+def document(
+    kind: str,
+    items: Iterable[Item],
+    errors: Sequence[ErrorRecord],
+    complete: Callable[[], bool],
+    head: Item | None = None,
+    tail: Callable[[], Item] = dict,
+) -> Iterator[str]:
+    """The lines of one document. `errors` and `complete` are asked after the last item."""
+    first: Item = {"schema": SCHEMA, "kind": kind} | (head or {})
+    yield encode(first)[:-1] + ',"items": ['
+    before = ""
+    for item in items:
+        if before:
+            yield before + ","
+        before = encode(item)
+    if before:
+        yield before
+    last: Item = {"errors": [error._asdict() for error in errors], "complete": complete()} | tail()
+    yield "]," + encode(last)[1:]
+
+
+def lines(items: Iterable[Item]) -> Iterator[str]:
+    """A line an item."""
+    return map(encode, items)
+
+
+def sheet(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[str]:
+    """CSV with a header; lists are joined by blanks, what is missing is empty."""
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="")
+    take = row_of(tuple(columns))
+
+    def line(values: Iterable[Any]) -> str:
+        buffer.seek(0)
+        buffer.truncate()
+        writer.writerow(values)
+        return buffer.getvalue()
+
+    yield line(c.key for c in columns)
+    for record in records:
+        yield line(_csv_value(value) for value in take(record))
+
+
+def _csv_value(value: Any) -> Any:
+    if isinstance(value, list):
+        return " ".join(str(part) for part in value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return value

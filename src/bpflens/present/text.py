@@ -1,0 +1,69 @@
+"""Values as words, and words that are safe to show.
+
+Names, paths and values come from whoever loaded an object. A terminal must never get a control
+character out of them: an escape sequence in a pin's path could rewrite what was printed before.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from typing import Any
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+"""Unicode categories that do not print: controls, direction marks, lone surrogates, separators."""
+
+
+def clean(text: str) -> str:
+    """The text with everything that does not print written as an escape (\\x1b, \\u202e)."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escaped(c) if unicodedata.category(c) in _HIDDEN else c for c in text)
+
+
+def _escaped(char: str) -> str:
+    code = ord(char)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that is not UTF-8 (PEP 383)
+        return f"\\x{code - 0xDC00:02x}"
+    return (
+        f"\\x{code:02x}"
+        if code < 0x100
+        else f"\\u{code:04x}"
+        if code < 0x10000
+        else (f"\\U{code:08x}")
+    )
+
+
+def yes_no(value: bool) -> str:
+    """A flag in words."""
+    return "yes" if value else "no"
+
+
+def list_text(values: list[Any]) -> str:
+    """A list in one cell."""
+    return ",".join(str(value) for value in values)
+
+
+def bytes_text(value: int) -> str:
+    """A number of bytes, short: three digits and a binary unit."""
+    if value < 1024:
+        return str(value)
+    amount = float(value)
+    for unit in "KMGTPE":
+        amount /= 1024
+        if amount < 1024:
+            return f"{amount:.1f}{unit}" if amount < 10 else f"{amount:.0f}{unit}"
+    return str(value)
+
+
+NOTHING = "-"
+"""In a cell: there is none."""
+UNKNOWN = "?"
+"""In a cell: it is not known; `show` and JSON say why."""
+
+
+def cell(show: Any, value: Any, reason: str) -> str:
+    """One value as a cell of a table."""
+    if value is None:
+        return NOTHING if reason.startswith("none") else UNKNOWN
+    text: str = show(value)
+    return clean(text) or NOTHING
