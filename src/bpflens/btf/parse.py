@@ -51,6 +51,8 @@ class Btf:
 
     base: Btf | None
     byteorder: Literal["little", "big"]
+    size: int
+    """Of the file, and of its base's, in bytes."""
 
     def __init__(
         self,
@@ -60,6 +62,7 @@ class Btf:
     ) -> None:
         view = memoryview(data).cast("B")
         self.base = base
+        self.size = len(view) + (base.size if base else 0)
         self._read_header(view)
         self._first_id = len(base) if base else 1
         self._first_string = base.string_end if base else 0
@@ -255,6 +258,15 @@ class Btf:
             raise FormatError(f"type [{type_id}] cut short", self._offset(at))
         return words
 
+    def kind(self, type_id: int) -> type[t.Type]:
+        """The class of `btf[type_id]`, told without building the type."""
+        if type_id < self._first_id and self.base:
+            return self.base.kind(type_id)
+        if type_id == 0:
+            return t.Void
+        number = kind_number(self._words_of(type_id, self._position(type_id), HEAD)[1])
+        return t.KINDS[number] if number < len(t.KINDS) else t.Unknown
+
     def _build(self, type_id: int) -> t.Type:
         at = self._position(type_id)
         head = self._words_of(type_id, at, HEAD)
@@ -301,7 +313,7 @@ class Btf:
                 return count * found.size
             else:
                 kind = type(found).__name__
-                raise FormatError(f"{kind} [{type_id}] has no size", self._offset_of(type_id))
+                raise FormatError(f"{kind} [{type_id}] has no size", self.offset_of(type_id))
         raise self._too_deep(type_id)
 
     def alignof(self, type_id: int, depth: int = 0) -> int:
@@ -335,19 +347,33 @@ class Btf:
         natural = size & -size or 1
         return natural if self.pointer_size == 8 else min(natural, self.pointer_size)
 
+    def place(self, member: t.Member) -> t.Member:
+        """The member with its place told in the way of today.
+
+        BTF of 2018 and 2019 told a bit field by an integer type of fewer bits than its size holds.
+        """
+        if not member.bitfield_size:
+            found = self.strip(member.type_id)
+            if isinstance(found, t.Int) and (found.offset or found.bits != 8 * found.size):
+                offset = member.bit_offset + found.offset
+                return t.Member(member.name, member.type_id, offset, found.bits)
+        return member
+
     def _out_of_place(self, member: t.Member, align: int) -> bool:
         """Whether a compiler would put the member elsewhere, were its struct not packed."""
+        member = self.place(member)
         if member.bitfield_size:
             unit = 8 * self.sizeof(member.type_id) or 1
             last = member.bit_offset + member.bitfield_size - 1
             return member.bit_offset // unit != last // unit
         return member.bit_offset % (8 * align) != 0
 
-    def _offset_of(self, type_id: int) -> int:
+    def offset_of(self, type_id: int) -> int:
+        """The offset of a type's record in the file that it is in, in bytes."""
         if type_id < self._first_id:
-            return self.base._offset_of(type_id) if self.base else 0
+            return self.base.offset_of(type_id) if self.base else 0
         return self._offset(self._position(type_id))
 
     def _too_deep(self, type_id: int) -> FormatError:
         what = f"type [{type_id}] nests more than {MAX_DEPTH} deep"
-        return FormatError(what, self._offset_of(type_id))
+        return FormatError(what, self.offset_of(type_id))
