@@ -1,0 +1,18 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; returns the exit status."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if arguments in (["--version"], ["-V"]):  # before the imports that a real command needs
+        from bpflens import __version__
+
+        print(f"bpflens {__version__}")
+        return 0
+    from bpflens.cli.app import run
+
+    return run(arguments)

@@ -82,6 +82,8 @@ class ElementWalk:
         """Whether every element that was there all the while has been given."""
         self.why = "the walk has not ended"
         """Why it is not complete."""
+        self.limited = False
+        """Whether it ended because the caller wanted no more."""
         clock = map.system.host.clock
         self._deadline = None if seconds is None else clock().boottime + int(seconds * 1e9)
 
@@ -94,6 +96,7 @@ class ElementWalk:
         try:
             for key, value in self._pairs():
                 if self.limit is not None and self.seen >= self.limit:
+                    self.limited = True
                     self._stop(f"limited to {self.limit} elements")
                     return
                 self.seen += 1

@@ -12,7 +12,16 @@ from typing import Any, NamedTuple
 
 from bpflens.errors import UsageError
 from bpflens.model.parts import Part
-from bpflens.present.text import bytes_text, list_text, yes_no
+from bpflens.present.text import (
+    bytes_text,
+    copies_text,
+    counts_text,
+    list_text,
+    named_text,
+    per_cpu_text,
+    sizes_text,
+    yes_no,
+)
 from bpflens.snapshot.take import MAP_PARTS, PROGRAM_PARTS
 
 
@@ -144,4 +153,36 @@ CHECKS = Noun(
     ),
 )
 
-NOUNS = {noun.kind: noun for noun in (PROGRAMS, MAPS, CHECKS)}
+ELEMENTS = Noun(
+    "elements",
+    (
+        Column("key", "KEY", "the key's bytes, hex", 1),
+        Column("value", "VALUE", "the value's bytes, hex", 2),
+        Column("values", "VALUES", "the bytes of each CPU's value, hex", 2, show=per_cpu_text),
+        Column("program", "PROGRAM", "the program that the slot names", 3, show=named_text),
+        Column("map", "MAP", "the inner map", 3, show=named_text),
+        Column("ifindex", "IFINDEX", "the device, by its index", 3, True),
+        Column("device", "DEVICE", "its name in this network namespace", 3),
+        Column("queue_size", "QUEUE", "packets that the CPU's slot queues", 3, True),
+        Column("cookie", "COOKIE", "the socket, by its cookie", 3, True),
+    ),
+)
+
+OVERVIEW = Noun(
+    "overview",
+    (
+        Column("kernel", "KERNEL", "release of the kernel", 1),
+        Column("programs", "PROGRAMS", "how many programs are loaded", 1, True),
+        Column("maps", "MAPS", "how many maps there are", 1, True),
+        Column("links", "LINKS", "how many links there are", 1, True),
+        Column("btf_objects", "BTF", "how many BTF objects there are", 1, True),
+        Column("memlock_bytes", "MEM", "bytes of all programs and maps", 1, True, show=bytes_text),
+        Column("pinned", "PINNED", "programs and maps that are pinned", 1, True),
+        Column("programs_by_type", "PROGRAM TYPES", "programs of each type", 2, show=counts_text),
+        Column("maps_by_type", "MAP TYPES", "maps of each type", 2, show=counts_text),
+        Column("largest_maps", "LARGEST", "the maps that take most memory", 3, show=sizes_text),
+        Column("copies", "COPIES", "programs loaded many times over", 3, show=copies_text),
+    ),
+)
+
+NOUNS = {noun.kind: noun for noun in (PROGRAMS, MAPS, ELEMENTS, CHECKS, OVERVIEW)}

@@ -20,7 +20,7 @@ SAFE = (1 << 53) - 1
 
 Item = dict[str, Any]
 
-encode: Callable[[Any], str] = json.JSONEncoder(separators=(",", ": ")).encode
+encode: Callable[[Any], str] = json.JSONEncoder().encode
 
 
 def item_of(columns: Sequence[Column]) -> Callable[[Any], Item]:
@@ -51,7 +51,7 @@ def document(
 ) -> Iterator[str]:
     """The lines of one document. `errors` and `complete` are asked after the last item."""
     first: Item = {"schema": SCHEMA, "kind": kind} | (head or {})
-    yield encode(first)[:-1] + ',"items": ['
+    yield encode(first)[:-1] + ', "items": ['
     before = ""
     for item in items:
         if before:
@@ -60,7 +60,7 @@ def document(
     if before:
         yield before
     last: Item = {"errors": [error._asdict() for error in errors], "complete": complete()} | tail()
-    yield "]," + encode(last)[1:]
+    yield "], " + encode(last)[1:]
 
 
 def lines(items: Iterable[Item]) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from typing import Any
 
 from bpflens.present.columns import Column, row_of
@@ -21,23 +22,44 @@ def table(
     Without a width nothing is cut or left out. With one, columns of the highest rank give way
     first, then long text is cut.
     """
-    columns = list(columns)
+    rows = list(_rows(columns, records))
+    sizes = _sizes(columns, rows)
+    shown = list(range(len(columns))) if width is None else _fitting(columns, sizes, width)
+    hidden = [c.key for at, c in enumerate(columns) if at not in shown]
+    return [_line(columns, row, sizes, shown) for row in (_titles(columns), *rows)], hidden
+
+
+def streamed(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[str]:
+    """Lines as the records come, for lists that may be too long to hold.
+
+    The first thousand decide the widths; nothing is cut, a longer cell moves its line's rest.
+    """
+    rows = _rows(columns, records)
+    first = list(islice(rows, 1000))
+    sizes = _sizes(columns, first)
+    shown = list(range(len(columns)))
+    for row in chain([_titles(columns)], first, rows):
+        yield _line(columns, row, [max(*pair) for pair in zip(sizes, map(len, row), strict=True)],
+                    shown)  # fmt: skip
+
+
+def _titles(columns: Sequence[Column]) -> list[str]:
+    return [c.title for c in columns]
+
+
+def _rows(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[list[str]]:
     take = row_of(tuple(columns))
-    rows = []
     for record in records:
         missing = getattr(record, "missing", {})
         values = zip(columns, take(record), strict=True)
-        rows.append([cell(c.show, value, missing.get(c.key, "none")) for c, value in values])
-    sizes = [
-        max(len(column.title), *(len(row[at]) for row in rows)) if rows else len(column.title)
-        for at, column in enumerate(columns)
+        yield [cell(c.show, value, missing.get(c.key, "none")) for c, value in values]
+
+
+def _sizes(columns: Sequence[Column], rows: list[list[str]]) -> list[int]:
+    return [
+        max(len(c.title), max((len(row[at]) for row in rows), default=0))
+        for at, c in enumerate(columns)
     ]
-    shown = list(range(len(columns)))
-    if width is not None:
-        shown = _fitting(columns, sizes, width)
-    hidden = [c.key for at, c in enumerate(columns) if at not in shown]
-    header = [c.title for c in columns]
-    return [_line(columns, row, sizes, shown) for row in (header, *rows)], hidden
 
 
 def _fitting(columns: Sequence[Column], sizes: list[int], width: int) -> list[int]:

@@ -55,6 +55,38 @@ def bytes_text(value: int) -> str:
     return str(value)
 
 
+def named_text(named: dict[str, Any]) -> str:
+    """An object that another one names: ID, name or type, tag."""
+    if "error" in named:
+        return f"{named['id']} (gone)"
+    words = [str(named["id"]), named.get("name") or named.get("type", "")]
+    return " ".join([*words, named["tag"]] if "tag" in named else words)
+
+
+def per_cpu_text(values: list[dict[str, Any]]) -> str:
+    """The values of all CPUs in one cell."""
+    return " ".join(f"{v['cpu']}:{v['value']}" for v in values)
+
+
+def counts_text(counts: dict[str, int]) -> str:
+    """`xdp 3, tracepoint 2`."""
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def sizes_text(maps: list[dict[str, Any]]) -> str:
+    """Maps with their memory."""
+    return ", ".join(
+        f"{m['id']} {m['name'] or m['type']} "
+        f"{UNKNOWN if m['memlock_bytes'] is None else bytes_text(m['memlock_bytes'])}"
+        for m in maps
+    )
+
+
+def copies_text(copies: list[dict[str, Any]]) -> str:
+    """Programs with the number of their copies."""
+    return ", ".join(f"{c['count']} of {c['name'] or c['type']} {c['tag']}" for c in copies)
+
+
 NOTHING = "-"
 """In a cell: there is none."""
 UNKNOWN = "?"

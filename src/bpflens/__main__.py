@@ -1,0 +1,7 @@
+"""`python -m bpflens`."""
+
+import sys
+
+from bpflens.cli import main
+
+sys.exit(main())

@@ -1,0 +1,107 @@
+"""From arguments to a command, and from its errors to words and an exit status."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import sys
+
+from bpflens.cli.options import common_options
+from bpflens.cli.session import Session
+from bpflens.errors import BpflensError, Denied
+from bpflens.present.text import clean
+
+COMMANDS = {
+    "overview": "how many of what there is, and what looks wrong (the default)",
+    "prog": "programs: list, show",
+    "map": "maps: list, show, dump, lookup",
+    "doctor": "what this user can see on this kernel, and what would grant the rest",
+    "record": "record this machine's answers in a file, to look at it elsewhere",
+    "completion": "print a completion script for a shell",
+}
+"""Command → its line in the help; the module of that name in this package adds its parser."""
+
+DESCRIPTION = "See everything about the BPF programs and maps of a Linux system."
+
+EPILOG = """\
+exit status: 0 ok, 1 failed or incomplete, 2 usage, 3 not found, 4 not permitted, 5 not supported
+"""
+
+BROKEN_PIPE = 141
+"""128 + SIGPIPE, as a shell reports a program that wrote into a closed pipe."""
+INTERRUPTED = 130
+
+
+def parser(arguments: list[str] | None = None) -> argparse.ArgumentParser:
+    """The parser; with `arguments`, only the commands that they name are filled in."""
+    top = argparse.ArgumentParser(
+        "bpflens",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        parents=[common_options()],
+    )
+    top.add_argument("-V", "--version", action="store_true", help="print the version")
+    commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
+    for name, words in COMMANDS.items():
+        parents = [] if name in ("prog", "map") else [common_options()]
+        inner = commands.add_parser(name, help=words, description=words, parents=parents)
+        if arguments is None or name in arguments:
+            importlib.import_module(f"bpflens.cli.{name}").add_to(inner)
+    return top
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command. Never raises for what the command line or the kernel says."""
+    try:
+        words = list(arguments)
+        options = parser(words).parse_args(words)
+        if getattr(options, "version", False):
+            from bpflens.cli import main
+
+            return main(["--version"])
+        if options.command is None:
+            from bpflens.cli.overview import show
+
+            options.run = show
+        status = _run(options)
+        sys.stdout.flush()
+        return status
+    except SystemExit as stop:  # argparse: help (0) or usage (2)
+        return stop.code if isinstance(stop.code, int) else 2
+    except BrokenPipeError:
+        # What is left in the buffer must not be written again when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(options: argparse.Namespace) -> int:
+    session: Session | None = None
+    try:
+        session = Session(options)
+        with session:
+            status: int = options.run(session)
+            return status
+    except Denied as error:
+        complain(str(error))
+        remedy = session.guidance(error) if session else ""
+        if remedy:
+            complain(remedy)
+        complain("'bpflens doctor' tells what this user can see here")
+        return error.exit_code
+    except BpflensError as error:
+        complain(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        complain(str(error))
+        return 1
+
+
+def complain(words: str) -> None:
+    """Words for the person at the terminal."""
+    print(f"bpflens: {clean(words)}", file=sys.stderr)

@@ -1,0 +1,113 @@
+"""The options that commands share."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from bpflens.errors import UsageError
+from bpflens.model.parts import Part
+from bpflens.present.columns import Noun
+from bpflens.snapshot.take import LIST_PARTS
+
+if TYPE_CHECKING:
+    from bpflens.cli.session import Session
+
+    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def common_options() -> argparse.ArgumentParser:
+    """Options of every command, before or after its name.
+
+    Their defaults are not set but supplied where they are read (`Session`): argparse would let
+    the default of the inner parser overwrite what stands before the command.
+    """
+    parent = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = parent.add_argument_group("kernel and output")
+    group.add_argument("--on", metavar="KERNEL", help="linux (default), or a recording's path")
+    form = group.add_mutually_exclusive_group()
+    form.add_argument("--json", dest="form", action="store_const", const="json",
+                      help="one JSON document")  # fmt: skip
+    form.add_argument("--jsonl", dest="form", action="store_const", const="jsonl",
+                      help="a JSON object a line")  # fmt: skip
+    form.add_argument("--csv", dest="form", action="store_const", const="csv",
+                      help="comma-separated values with a header")  # fmt: skip
+    group.add_argument("--trace", action="store_true",
+                       help="print the system calls, decoded, on stderr")  # fmt: skip
+    group.add_argument("--record", metavar="FILE",
+                       help="keep the kernel's answers in a recording")  # fmt: skip
+    return parent
+
+
+def list_options(noun: Noun) -> argparse.ArgumentParser:
+    """Options of commands that show records of a kind."""
+    parent = argparse.ArgumentParser(add_help=False)
+    group = parent.add_argument_group("choice")
+    group.add_argument("--columns", metavar="A,B", help="show these columns, in this order")
+    group.add_argument("--where", metavar="CONDITION",
+                       help="only those of which this holds: 'run_cnt > 9'")  # fmt: skip
+    group.add_argument("--sort", metavar="A,-B", help="by these columns; - before one: descending")
+    group.add_argument("--limit", metavar="N", type=count, help="the first N")
+    if noun.parts:
+        group.add_argument("--parts", metavar="P,Q", default=None,
+                           help=f"what to read: {part_names()}, all "
+                           f"(default: {part_names(LIST_PARTS)})")  # fmt: skip
+    return parent
+
+
+def add_verb(
+    verbs: Verbs, name: str, words: str, noun: Noun, run: Callable[[Session], int]
+) -> argparse.ArgumentParser:
+    """A verb that shows records of a kind, with the options and the help for it."""
+    parser: argparse.ArgumentParser = verbs.add_parser(
+        name,
+        help=words,
+        description=words,
+        parents=[list_options(noun), common_options()],
+        epilog=columns_help(noun),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def columns_help(noun: Noun) -> str:
+    """The columns of a kind of record, for the end of a help text."""
+    room = max(len(c.key) for c in noun.columns)
+    rows = [
+        f"  {c.key.ljust(room)}  {c.help}{f' (Linux {c.since})' if c.since else ''}"
+        for c in noun.columns
+    ]
+    return "\n".join(["columns:", *rows])
+
+
+def count(text: str) -> int:
+    """A number that is not negative."""
+    value = int(text)
+    if value < 0:
+        raise ValueError(text)
+    return value
+
+
+count.__name__ = "number"  # argparse names the type in its message
+
+
+def part_names(parts: Part | None = None) -> str:
+    """The names of parts, as `--parts` takes them."""
+    return ",".join(str(p.name).lower() for p in Part if parts is None or p in parts)
+
+
+def parts_of(text: str | None, default: Part) -> Part:
+    """The parts that a comma-separated list names. Raises UsageError."""
+    if text is None:
+        return default
+    parts = Part(0)
+    for name in filter(None, (word.strip().lower() for word in text.split(","))):
+        if name == "all":
+            parts |= ~Part(0)
+        elif name.upper() in Part.__members__:
+            parts |= Part[name.upper()]
+        else:
+            raise UsageError(f"there is no part {name!r}; there are: {part_names()}, all")
+    return parts

@@ -1,0 +1,136 @@
+"""Records onto stdout, in the form that the options ask for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+from typing import Any
+
+from bpflens.cli.options import parts_of
+from bpflens.cli.session import Session
+from bpflens.model.parts import Part
+from bpflens.present import documents
+from bpflens.present.columns import Column, Noun
+from bpflens.present.text import clean
+from bpflens.snapshot.records import ErrorRecord
+from bpflens.snapshot.take import LIST_PARTS
+
+
+class Choice:
+    """Which records, which columns, and which parts that takes: from the options, checked first.
+
+    Raises UsageError before anything is asked of the kernel.
+    """
+
+    def __init__(self, noun: Noun, options: Any, default: Part = LIST_PARTS) -> None:
+        self.noun = noun
+        self.limit: int | None = getattr(options, "limit", None)
+        self.sort: str | None = getattr(options, "sort", None)
+        asked: str | None = getattr(options, "columns", None)
+        self.columns = noun.chosen(asked) if asked else None
+        named = {c.key for c in self.columns or ()}
+        self._test: Callable[[Any], Any] | None = None
+        condition: str | None = getattr(options, "where", None)
+        if condition or self.sort:
+            from bpflens.present import query
+
+            if condition:
+                self._test, columns = query.where(noun, condition)
+                named |= columns
+            for key in query.sort_columns(self.sort or ""):
+                named.add(noun.column(key).key)
+        chosen = parts_of(getattr(options, "parts", None), default)
+        self.extra = chosen & ~default
+        self.parts = chosen
+        for key in named:
+            self.parts |= noun.parts.get(key, Part(0))
+
+    def records(self, records: Iterable[Any]) -> Iterable[Any]:
+        """Those that were asked for, in the order that was asked for."""
+        if self._test is not None:
+            records = filter(self._test, records)
+        if self.sort:
+            from bpflens.present import query
+
+            records = query.sort(self.noun, records, self.sort)
+        return islice(records, self.limit) if self.limit is not None else records
+
+
+def show(
+    session: Session,
+    choice: Choice,
+    records: Iterable[Any],
+    errors: list[ErrorRecord],
+    detail: bool = False,
+) -> int:
+    """Write the records; returns the exit status: 1 where something could not be looked at."""
+    noun = choice.noun
+    chosen = choice.records(records)
+    if session.form == "text":
+        lines: Iterable[str] = _text(session, choice, chosen, detail)
+    else:
+        columns = choice.columns or noun.document(choice.extra)
+        lines = _data(session.form, noun, columns, chosen, errors)
+    write(lines)
+    if session.form != "json":
+        tell(errors)
+    return 1 if errors else 0
+
+
+def _data(
+    form: str,
+    noun: Noun,
+    columns: Sequence[Column],
+    records: Iterable[Any],
+    errors: list[ErrorRecord],
+) -> Iterable[str]:
+    if form == "csv":
+        return map(clean, documents.sheet(columns, records))
+    items = map(documents.item_of(columns), records)
+    if form == "jsonl":
+        return documents.lines(items)
+    return documents.document(noun.kind, items, errors, lambda: not errors)
+
+
+def _text(session: Session, choice: Choice, records: Iterable[Any], detail: bool) -> Iterator[str]:
+    # present.table is not needed for JSON, which is what programs ask for in a hurry
+    from bpflens.present import table
+
+    if detail:
+        columns = choice.columns or choice.noun.columns
+        for at, record in enumerate(records):
+            if at:
+                yield ""
+            yield from table.detail(columns, record)
+        return
+    columns = choice.columns or choice.noun.table()
+    width = None if choice.columns else session.width
+    lines, hidden = table.table(columns, records, width)
+    yield f"\x1b[1m{lines[0]}\x1b[0m" if session.bold else lines[0]
+    yield from lines[1:]
+    if hidden:
+        sys.stdout.flush()
+        print(f"not shown here for want of room: {', '.join(hidden)}", file=sys.stderr)
+
+
+def write(lines: Iterable[str]) -> None:
+    """Write lines to stdout, many at a time."""
+    out = sys.stdout.write
+    lines = iter(lines)
+    while piece := list(islice(lines, 1024)):
+        out("\n".join(piece) + "\n")
+
+
+def tell(errors: Sequence[ErrorRecord]) -> None:
+    """Say on stderr what could not be looked at."""
+    sys.stdout.flush()
+    for error in errors:
+        which = " ".join(str(part) for part in (error.kind, error.id, error.path) if part)
+        print(f"bpflens: {clean(f'{which}: {error.error}')}", file=sys.stderr)
+
+
+def note(words: str) -> None:
+    """Say something about the data, on stderr and after it."""
+    sys.stdout.flush()
+    print(f"bpflens: {clean(words)}", file=sys.stderr)

@@ -1,0 +1,135 @@
+"""Selectors: `12`, `id:12`, `name:xdp_lb`, `tag:59f4a931744dcdc6`, `pin:/path`, `prog:12`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple, TypeVar
+
+from bpflens.errors import NotFound, UsageError
+from bpflens.model.map import Map
+from bpflens.model.parts import Missing, attempt
+from bpflens.model.program import NAME_MAX, Program
+from bpflens.model.system import System
+
+O = TypeVar("O", Program, Map)  # noqa: E741
+
+PROGRAM_FORMS = "12, id:12, name:xdp_lb, tag:59f4a931744dcdc6 or pin:/sys/fs/bpf/x"
+MAP_FORMS = "12, id:12, name:flows, pin:/sys/fs/bpf/x, or prog:12 for the maps of a program"
+
+
+class Selector(NamedTuple):
+    """A kind of selector and its value; IDs are digits."""
+
+    kind: str
+    value: str
+
+
+def parse(text: str, kinds: Iterable[str], forms: str) -> Selector:
+    """Read a selector. Raises UsageError."""
+    kind, colon, value = text.partition(":")
+    if not colon:
+        kind, value = "id", text
+    if kind not in kinds or not value:
+        raise UsageError(f"{text!r} is no selector: give {forms}")
+    if kind in ("id", "prog"):
+        # u32: what does not fit is no ID that any kernel could give
+        if not re.fullmatch(r"[0-9]{1,10}", value) or int(value) >= 1 << 32:
+            hint = f" (by name: name:{value})" if not colon else ""
+            raise UsageError(f"{value!r} is no ID: give {forms}{hint}")
+    elif kind == "tag" and not re.fullmatch(r"[0-9a-fA-F]{16}", value):
+        raise UsageError(f"{value!r} is no tag: a tag has 16 hex digits")
+    return Selector(kind, value)
+
+
+def programs(system: System, text: str) -> Iterator[Program]:
+    """The programs that a selector names, open. Raises UsageError, NotFound, Denied."""
+    selector = parse(text, ("id", "name", "tag", "pin"), PROGRAM_FORMS)
+    match selector.kind:
+        case "id":
+            return iter([system.program(int(selector.value))])
+        case "pin":
+            return iter([_of_kind(system, selector.value, Program)])
+        case "tag":
+            wanted = selector.value.lower()
+            return _some(_matching(system.programs(), lambda p: p.tag == wanted), text, "program")
+    return _some(
+        _matching(system.programs(), lambda p: _program_has_name(p, selector.value)),
+        text,
+        "program",
+    )
+
+
+def maps(system: System, text: str) -> Iterator[Map]:
+    """The maps that a selector names, open. Raises UsageError, NotFound, Denied."""
+    selector = parse(text, ("id", "name", "pin", "prog"), MAP_FORMS)
+    match selector.kind:
+        case "id":
+            return iter([system.map(int(selector.value))])
+        case "pin":
+            return iter([_of_kind(system, selector.value, Map)])
+        case "prog":
+            with system.program(int(selector.value)) as program:
+                ids = program.map_ids()
+            return _some(_open_maps(system, ids), text, "map")
+    return _some(_matching(system.maps(), lambda m: m.name == selector.value), text, "map")
+
+
+def one_map(system: System, text: str) -> Map:
+    """The one map that a selector names. Raises UsageError where it names several."""
+    found = list(maps(system, text))
+    if len(found) == 1:
+        return found[0]
+    ids = ", ".join(str(m.id) for m in found)
+    for each in found:
+        each.close()
+    raise UsageError(f"{text} names {len(found)} maps: choose one of the IDs {ids}")
+
+
+def _program_has_name(program: Program, name: str) -> bool:
+    """Whether a program has this name, by the kernel's 15 characters or by the whole name."""
+    if program.name == name:
+        return True
+    if len(name) <= NAME_MAX or not name.startswith(program.name):
+        return False
+    full = attempt(program.full_name)
+    return not isinstance(full, Missing) and full == name
+
+
+def _of_kind(system: System, path: str, kind: type[O]) -> O:
+    found = system.pinned(path)
+    if isinstance(found, kind):
+        return found
+    found.close()
+    raise NotFound(f"{path} is the pin of a {found.kind}, not of a {kind.kind}")
+
+
+def _open_maps(system: System, ids: Iterable[int]) -> Iterator[Map]:
+    for id in ids:
+        try:
+            yield system.map(id)
+        except NotFound:
+            continue
+
+
+def _matching(objects: Iterable[O], test: Callable[[O], bool]) -> Iterator[O]:
+    """Those for which the test holds; the others are closed, and so is one that vanishes."""
+    for each in objects:
+        try:
+            holds = test(each)
+        except NotFound:
+            holds = False
+        if holds:
+            yield each
+        else:
+            each.close()
+
+
+def _some(objects: Iterator[O], text: str, noun: str) -> Iterator[O]:
+    """The same objects. Raises NotFound where there is none."""
+    found = False
+    for each in objects:
+        found = True
+        yield each
+    if not found:
+        raise NotFound(f"no {noun} matches {text}")

@@ -1,0 +1,103 @@
+"""`Session`: what one run of the command line holds: options, kernel, output."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from bpflens import __version__, connect
+from bpflens.errors import Denied
+from bpflens.model.system import System
+from bpflens.present.text import clean
+
+if TYPE_CHECKING:
+    from bpflens.port.cassette import Recorder
+
+
+class Session:
+    """One run. `system` is opened, wrapped as the options say, and closed with the session."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.options = options
+        self.form: str = getattr(options, "form", "text")
+        self.recorder: Recorder | None = None
+        settle_output()
+        self.system = self._open()
+
+    def _open(self) -> System:
+        doors = connect.doors(getattr(self.options, "on", "linux"))
+        if getattr(self.options, "record", None) or self.options.command == "record":
+            from bpflens.port.cassette import Recorder
+
+            self.recorder = Recorder(doors)
+            doors = self.recorder.doors
+        if getattr(self.options, "trace", False):
+            from bpflens.port.tracer import traced
+
+            doors = traced(doors, lambda line: print(clean(line), file=sys.stderr))
+        return System(doors)
+
+    def save(self, path: str) -> None:
+        """Write what was recorded."""
+        if self.recorder is not None:
+            from bpflens.snapshot.take import release
+
+            kernel = release(self.system)
+            self.recorder.save(path, {"kernel": kernel, "bpflens": __version__})
+
+    def guidance(self, error: Denied) -> str:
+        """What would help against a refusal."""
+        from bpflens.snapshot.access import guidance
+
+        return guidance(self.system, error)
+
+    @property
+    def width(self) -> int | None:
+        """Columns of the terminal; None where output goes elsewhere and nothing may be cut."""
+        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+
+    @property
+    def bold(self) -> bool:
+        """Whether headers may be bold."""
+        return (
+            sys.stdout.isatty()
+            and not os.environ.get("NO_COLOR")
+            and (os.environ.get("TERM", "dumb") != "dumb")
+        )
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        # Also after an error: what led to it is what a bug report needs.
+        path = getattr(self.options, "record", None)
+        if path:
+            self.save(path)
+        self.system.close()
+
+
+def settle_output() -> None:
+    """Make stdout and stderr able to write any text.
+
+    Python takes UTF-8 under LANG=C too (PEP 538, 540), where the terminal is not told so: there,
+    what is not ASCII is written as an escape.
+    """
+    names = (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
+    locale = next((name for name in names if name), "C")
+    plain = locale in ("C", "POSIX")
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            if plain:
+                reconfigure(encoding="ascii", errors="backslashreplace")
+            else:
+                reconfigure(errors="backslashreplace")

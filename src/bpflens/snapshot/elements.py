@@ -1,0 +1,142 @@
+"""Elements of a map as records: bytes in hex, and references as the object that they name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
+
+from bpflens.abi.enums import MapType, ProgType
+from bpflens.abi.mapfacts import MapFacts, Value
+from bpflens.abi.netlink import IFINFO, NETLINK_ROUTE, IfLa, attributes, get_links
+from bpflens.errors import BpflensError, FormatError
+from bpflens.model.elements import Element
+from bpflens.model.map import Map
+from bpflens.model.system import System
+
+Named = dict[str, Any]
+"""An object by what a person knows it by: id, type, name and, for a program, its tag."""
+
+
+class ElementRecord(NamedTuple):
+    """One element; which fields apply depends on the type of map (`fields_of`)."""
+
+    key: str | None
+    value: str | None
+    values: list[dict[str, Any]] | None
+    program: Named | None
+    map: Named | None
+    ifindex: int | None
+    device: str | None
+    queue_size: int | None
+    cookie: int | None
+    missing: dict[str, str]
+
+
+def fields_of(facts: MapFacts) -> tuple[str, ...]:
+    """The fields that an element of such a map has."""
+    if facts.per_cpu:
+        return "key", "values"
+    return ("key", "value", *_REFERENCES.get(facts.value, ()))
+
+
+_REFERENCES: dict[Value, tuple[str, ...]] = {
+    Value.PROG_ID: ("program",),
+    Value.MAP_ID: ("map",),
+    Value.DEVICE: ("ifindex", "device", "program"),
+    Value.CPU: ("queue_size", "program"),
+    Value.COOKIE: ("cookie",),
+}
+
+
+class Describer:
+    """Makes records of elements; what they refer to is looked up once for each object."""
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        self._programs: dict[int, Named] = {}
+        self._maps: dict[int, Named] = {}
+        self._devices: dict[int, str] | None = None
+
+    def records(self, elements: Iterable[Element]) -> Iterator[ElementRecord]:
+        """A record for each element."""
+        return map(self.record, elements)
+
+    def record(self, element: Element) -> ElementRecord:
+        """The record of one element."""
+        missing: dict[str, str] = {}
+        single = element.values[0].hex() if len(element.values) == 1 else None
+        program = None if element.prog_id is None else self._program(element.prog_id)
+        if program is None:
+            missing["program"] = "none: the slot runs no program"
+        device = None
+        if element.ifindex is not None:
+            device = self._device(element.ifindex)
+            if device is None:
+                missing["device"] = "gone: no device with this index in this network namespace"
+        if not element.key:
+            missing["key"] = "none: this type of map has no keys"
+        return ElementRecord(
+            element.key.hex() or None,
+            single,
+            [{"cpu": cpu, "value": value.hex()} for cpu, value in enumerate(element.values)],
+            program,
+            None if element.map_id is None else self._map(element.map_id),
+            element.ifindex,
+            device,
+            element.queue_size,
+            element.cookie,
+            missing,
+        )
+
+    def _program(self, id: int) -> Named:
+        if id not in self._programs:
+            self._programs[id] = _described(self._system, id, _describe_program)
+        return self._programs[id]
+
+    def _map(self, id: int) -> Named:
+        if id not in self._maps:
+            self._maps[id] = _described(self._system, id, describe_map)
+        return self._maps[id]
+
+    def _device(self, ifindex: int) -> str | None:
+        if self._devices is None:
+            self._devices = devices(self._system)
+        return self._devices.get(ifindex)
+
+
+def _described(system: System, id: int, describe: Any) -> Named:
+    try:
+        found: Named = describe(system, id)
+    except (BpflensError, OSError) as error:
+        return {"id": id, "error": str(error)}  # gone, or not ours to open: the ID still stands
+    return found
+
+
+def _describe_program(system: System, id: int) -> Named:
+    with system.program(id) as program:
+        kind = ProgType(program.basic().type).label
+        return {"id": id, "type": kind, "name": program.name, "tag": program.tag}
+
+
+def describe_map(system: System, id: int) -> Named:
+    """A map by what a person knows it by. Raises NotFound, Denied."""
+    with system.map(id) as found:
+        return named_map(found)
+
+
+def named_map(found: Map) -> Named:
+    """The same for a map that is open."""
+    return {"id": found.id, "type": MapType(found.basic().type).label, "name": found.name}
+
+
+def devices(system: System) -> dict[int, str]:
+    """The names of the devices in this network namespace by index; empty where it is refused."""
+    names: dict[int, str] = {}
+    try:
+        for message in system.doors.net.dump(NETLINK_ROUTE, get_links()):
+            index = IFINFO.unpack_from(message)[2]
+            name = attributes(message[IFINFO.size :]).get(IfLa.IFNAME, b"")
+            names[index] = name.rstrip(b"\0").decode(errors="replace")
+    except (OSError, FormatError):
+        return names
+    return names
