@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bpflens.abi.enums import MapFlag
 from bpflens.errors import SyscallError
 from bpflens.model import fdinfo
+from bpflens.port.calls import CallNotFound
 
 if TYPE_CHECKING:
     from bpflens.model.system import System
@@ -68,6 +69,8 @@ def find(system: System) -> Pins:
             files += 1
             try:
                 key = _identify(system, path)
+            except CallNotFound:
+                continue  # unpinned since, or a file of the kernel's own that names no object
             except OSError as error:
                 pins.errors.append((path, error))
             else:
