@@ -70,6 +70,7 @@ class Btf:
             index = self._walk()
         self._positions, self._name_offsets = index
         self._types: dict[int, t.Type] = {}
+        self._tags: dict[tuple[int, int], tuple[str, ...]] | None = None
         self._alignments: dict[int, int] = {}
         self._pointer_size: int | None = base.pointer_size if base else None
 
@@ -235,6 +236,16 @@ class Btf:
                     yield type_id
         except IndexError as problem:
             raise FormatError(f"type [{type_id}] cut short", self._offset(at)) from problem
+
+    def tags(self, type_id: int, component: int = -1) -> tuple[str, ...]:
+        """The declaration tags of a type, or of its member or parameter number `component`."""
+        if self._tags is None:
+            found: dict[tuple[int, int], list[str]] = {}
+            for tag in map(self.__getitem__, self.ids_of(t.DeclTag)):
+                if isinstance(tag, t.DeclTag):
+                    found.setdefault((tag.type_id, tag.component), []).append(tag.name)
+            self._tags = {key: tuple(names) for key, names in found.items()}
+        return self._tags.get((type_id, component), ())
 
     def __getitem__(self, type_id: int) -> t.Type:
         """The type of that id; made when first asked for, and kept."""

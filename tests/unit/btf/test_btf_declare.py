@@ -109,7 +109,7 @@ CASES = {
     "variable arguments": "struct s { int (*f)(const char *, ...); };",
     "pointers": "struct s { int (*(*g)(void))[3]; char *(*h[2])(int); };",
     "qualifiers": "struct s { const char *const a; char *volatile *b; const int c[2][3]; };",
-    "prototype only": "struct later; struct s { int (*f)(struct later *l); };\nstruct later { int x; };",
+    "prototype": "struct l; struct s { int (*f)(struct l *l); };\nstruct l { int x; };",
     "enums": "enum s { A = -1, B = 5 }; struct t { enum s a; enum { C = 1 } b; };",
     "wide enum": "enum s { A = 1ULL << 63, B = 1 };",
     "wide signed enum": "enum s { A = -1, B = 1LL << 40, C = -9223372036854775807LL - 1 };",

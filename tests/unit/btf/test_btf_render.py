@@ -1,0 +1,327 @@
+"""Values by their type. Where clang is there, its initialised variables are the judge."""
+
+from __future__ import annotations
+
+import json
+import struct
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bpflens.btf import Btf
+from bpflens.btf import types as t
+from bpflens.btf import value as v
+from bpflens.btf.build import BtfBuilder
+from bpflens.btf.edit import assign
+from bpflens.btf.render import render
+from bpflens.btf.value import to_json, to_text
+from bpflens.errors import FormatError
+
+if TYPE_CHECKING:
+    from bpflens.btf.value import Json
+
+Tool = Callable[[str], str]
+
+SOURCE = """
+typedef unsigned char u8;
+typedef unsigned short __be16;
+typedef enum { LOW = 1, HIGH = 0x7fffffff } level;
+enum sign { MINUS = -1, PLUS = 1 };
+struct point { int x, y; };
+struct everything {
+    signed char sc; u8 byte; short s; int i; long l; unsigned long ul;
+    __int128 big;
+    _Bool yes, no;
+    char text[8]; char full[3]; char binary[4]; u8 bytes[4];
+    level lv, odd; enum sign sg;
+    int b1 : 3; unsigned b2 : 7; _Bool b3 : 1; long b4 : 40; unsigned b5 : 13;
+    struct point points[2];
+    union { int number; struct { unsigned short half[2]; }; } u;
+    struct { int hidden; union { int one; int two; }; };
+    __be16 port;
+    double ratio; float small;
+    long matrix[2][3];
+    void *pointer;
+    const volatile int constant;
+};
+struct everything value = {
+    .sc = -5, .byte = 200, .s = -30000, .i = -2000000000, .l = -1, .ul = -1,
+    .big = -2,
+    .yes = 1, .no = 0,
+    .text = "hello", .full = "abc", .binary = "a\\x01", .bytes = {1, 2, 3, 255},
+    .lv = HIGH, .odd = 77, .sg = MINUS,
+    .b1 = -3, .b2 = 99, .b3 = 1, .b4 = -123456789012, .b5 = 8000,
+    .points = {{1, -2}, {3, -4}},
+    .u = {.number = 0x00020001},
+    .hidden = 42, .one = 17,
+    .port = 0x1234,
+    .ratio = 0.5, .small = -2.25,
+    .matrix = {{1, 2, 3}, {-4, 5, 6}},
+    .constant = 9,
+};
+"""
+
+EXPECTED: dict[str, Json] = {
+    "sc": -5, "byte": 200, "s": -30000, "i": -2000000000, "l": -1, "ul": 2**64 - 1,
+    "big": -2,
+    "yes": True, "no": False,
+    "text": "hello", "full": [97, 98, 99], "binary": [97, 1, 0, 0], "bytes": [1, 2, 3, 255],
+    "lv": "HIGH", "odd": 77, "sg": "MINUS",
+    "b1": -3, "b2": 99, "b3": True, "b4": -123456789012, "b5": 8000,
+    "points": [{"x": 1, "y": -2}, {"x": 3, "y": -4}],
+    "hidden": 42, "one": 17, "two": 17,
+    "port": 0x1234,
+    "ratio": 0.5, "small": -2.25,
+    "matrix": [[1, 2, 3], [-4, 5, 6]],
+    "pointer": 0,
+    "constant": 9,
+}  # fmt: skip
+
+
+def _compile(target: str, directory: Path, tool: Tool) -> tuple[Btf, int, bytes]:
+    """The BTF, the type and the bytes of `value`."""
+    source, object_ = directory / "value.c", directory / "value.o"
+    source.write_text(SOURCE)
+    command = [tool("clang"), "-target", target, "-g", "-O2", "-c", str(source), "-o", str(object_)]
+    subprocess.run(command, check=True)
+    dump = [f"--dump-section={name}={directory / name}" for name in (".BTF", ".data")]
+    subprocess.run([tool("llvm-objcopy"), *dump, str(object_)], check=True)
+    btf = Btf.parse((directory / ".BTF").read_bytes())
+    found = btf.find("everything", t.Struct)
+    assert found is not None
+    return btf, found.id, (directory / ".data").read_bytes()
+
+
+@pytest.mark.parametrize("target", ["bpfel", "bpfeb"])
+def test_what_a_compiler_wrote_is_read(target: str, tmp_path: Path, tool: Tool) -> None:
+    btf, type_id, data = _compile(target, tmp_path, tool)
+    seen = to_json(render(btf, type_id, data))
+    assert isinstance(seen, dict)
+    little = target == "bpfel"
+    halves: Json = [1, 2] if little else [2, 1]
+    expected: dict[str, Json] = {**EXPECTED, "u": {"number": 0x20001, "half": halves}}
+    assert {name: seen[name] for name in expected} == expected
+    json.dumps(seen)
+
+
+@pytest.mark.parametrize("target", ["bpfel", "bpfeb"])
+def test_a_section_is_shown_by_variable(target: str, tmp_path: Path, tool: Tool) -> None:
+    btf, _, data = _compile(target, tmp_path, tool)
+    section = btf.find(".data", t.DataSec)
+    assert section is not None
+    # What loads an object fills in the sizes and offsets, clang leaves them 0.
+    seen = to_json(render(btf, section.id, data))
+    assert isinstance(seen, dict)
+    assert isinstance(seen["value"], dict)
+    assert seen["value"]["hidden"] == 42
+
+
+CHANGES = [
+    ("sc", "-128", -128), ("ul", "0xfffffffffffffffe", 2**64 - 2), ("big", "-5", -5),
+    ("yes", "false", False), ("text", "by", "by"), ("text", '"by"', "by"),
+    ("lv", "LOW", "LOW"), ("sg", "1", "PLUS"),
+    ("b1", "3", 3), ("b2", "127", 127), ("b3", "false", False), ("b4", "-1", -1), ("b5", "1", 1),
+    ("points[1].y", "5", 5), ("two", "-9", -9), ("matrix[1][0]", "7", 7), ("ratio", "1e3", 1000.0),
+    ("pointer", "0xdead", 0xDEAD), ("bytes", "hex:09080706", [9, 8, 7, 6]), ("sc", "'a'", 97),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("target", ["bpfel", "bpfeb"])
+def test_a_change_reaches_its_field_and_no_other(target: str, tmp_path: Path, tool: Tool) -> None:
+    btf, type_id, data = _compile(target, tmp_path, tool)
+    before = to_json(render(btf, type_id, data))
+    for path, text, expected in CHANGES:
+        changed = assign(btf, type_id, data, path, text)
+        after = to_json(render(btf, type_id, changed))
+        assert _differences(before, after) == {_normal(path): expected}, (path, text)
+
+
+def _normal(path: str) -> str:
+    """`one` and `two` share their bytes, arrays are compared whole."""
+    return {"two": "one two"}.get(path, path)
+
+
+def _differences(before: Json, after: Json) -> dict[str, Json]:
+    found: dict[str, Json] = {}
+    _collect("", before, after, found)
+    if {"one", "two"} == set(found):
+        return {"one two": found["two"]}
+    return found
+
+
+def _collect(path: str, before: Json, after: Json, found: dict[str, Json]) -> None:
+    if before == after:
+        return
+    if isinstance(before, dict) and isinstance(after, dict) and before.keys() == after.keys():
+        for name in before:
+            _collect(f"{path}.{name}".lstrip("."), before[name], after[name], found)
+    elif (
+        isinstance(before, list)
+        and isinstance(after, list)
+        and len(before) == len(after)
+        and path != "bytes"
+    ):
+        for index, pair in enumerate(zip(before, after, strict=True)):
+            _collect(f"{path}[{index}]", *pair, found)
+    else:
+        found[path] = after
+
+
+# What a compiler does not write
+
+
+def _one(build: Callable[[BtfBuilder], int], data: bytes) -> v.Value:
+    builder = BtfBuilder()
+    type_id = build(builder)
+    return render(Btf.parse(builder.build()), type_id, data)
+
+
+def test_characters_are_told_apart_from_small_integers() -> None:
+    shown = _one(lambda b: b.add_int("char", 1, t.Int.CHAR), b"A")
+    assert isinstance(shown, v.Character)
+    assert (to_json(shown), to_text(shown)) == ("A", "'A'")
+    shown = _one(lambda b: b.add_int("char", 1, t.Int.CHAR), b"\x00")
+    assert (to_json(shown), to_text(shown)) == ("\0", "'\\x00'")
+
+
+@pytest.mark.parametrize("signed", [False, True])
+def test_enumerators_of_64_bits_are_told_by_name(signed: bool) -> None:
+    top = -(2**63) if signed else 2**63
+
+    def build(b: BtfBuilder) -> int:
+        return b.add_enum64("wide", [("TOP", top), ("ALIAS", top)], signed=signed)
+
+    assert to_json(_one(build, (2**63).to_bytes(8, "little"))) == "TOP"
+    assert to_json(_one(build, (2**63 + 1).to_bytes(8, "little"))) == top + 1
+
+
+def test_a_typedef_of_char_is_no_text() -> None:
+    def build(b: BtfBuilder) -> int:
+        return b.add_array(b.add_typedef("u8", b.add_int("unsigned char", 1)), 4)
+
+    assert to_json(_one(build, b"abc\0")) == [97, 98, 99, 0]
+
+
+def test_bit_fields_of_2018_are_read() -> None:
+    def build(b: BtfBuilder) -> int:
+        three = b.add_int("unsigned int", 4, bits=3, offset=2)
+        return b.add_struct("old", 4, [("x", three, 8)])
+
+    assert to_json(_one(build, bytes([0, 0b10100, 0, 0]))) == {"x": 5}
+
+
+def test_a_flexible_array_takes_the_rest_of_the_data() -> None:
+    def build(b: BtfBuilder) -> int:
+        number = b.add_int("unsigned short", 2)
+        array = b.add_array(number, 0)
+        return b.add_struct("s", 2, [("n", number, 0), ("none", array, 16), ("rest", array, 16)])
+
+    shown = _one(build, struct.pack("<4H", 3, 7, 8, 9) + b"\1")
+    assert to_json(shown) == {"n": 3, "none": [], "rest": [7, 8, 9]}
+
+
+def test_numbers_in_network_order_say_what_they_mean() -> None:
+    def build(b: BtfBuilder) -> int:
+        return b.add_typedef("port_t", b.add_typedef("__be16", b.add_int("unsigned short", 2)))
+
+    shown = _one(build, b"\x01\xbb")
+    assert to_json(shown) == 0xBB01
+    assert to_text(shown) == "47873 /* 443 in network order */"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "address"),
+    [
+        ("in_addr", bytes([192, 0, 2, 1]), "192.0.2.1"),
+        ("in6_addr", bytes([0x20, 1, 0xD, 0xB8]) + bytes(11) + b"\1", "2001:db8::1"),
+        ("other", bytes(4), ""),
+    ],
+)
+def test_internet_addresses_are_told(name: str, data: bytes, address: str) -> None:
+    shown = _one(lambda b: b.add_struct(name, len(data)), data)
+    assert isinstance(shown, v.Fields)
+    assert shown.meaning == address
+
+
+def test_tags_on_members_are_told() -> None:
+    def build(b: BtfBuilder) -> int:
+        number = b.add_int("int", 4)
+        found = b.add_struct("s", 8, [("a", number, 0), ("b", number, 32)])
+        b.add_decl_tag("secret", found, 1)
+        return found
+
+    shown = _one(build, bytes(8))
+    assert isinstance(shown, v.Fields)
+    assert [member.tags for member in shown.members] == [(), ("secret",)]
+
+
+def test_text_is_what_c_would_initialise_with() -> None:
+    def build(b: BtfBuilder) -> int:
+        number = b.add_int("int", 4, t.Int.SIGNED)
+        char = b.add_int("char", 1, t.Int.SIGNED)
+        point = b.add_struct("point", 8, [("x", number, 0), ("y", number, 32)])
+        members = [
+            ("name", b.add_array(char, 8), 0),
+            ("at", point, 64),
+            ("slots", b.add_array(number, 6), 128),
+            ("flags", b.add_enum("flags", [("ON", 1)]), 320),
+            ("next", b.add_ptr(0), 384),
+        ]
+        return b.add_struct("s", 56, members)
+
+    data = b'a"\\b\0\0\0\0' + struct.pack("<2i", -1, 2) + struct.pack("<6i", 1, 0, 0, 0, 0, 2)
+    data += struct.pack("<IxxxxQ", 1, 0xFFFF8000DEADBEEF)
+    assert to_text(_one(build, data)) == (
+        "{\n"
+        '\t.name = "a\\x22\\x5cb",\n'
+        "\t.at = {\n\t\t.x = -1,\n\t\t.y = 2,\n\t},\n"
+        "\t.slots = {1, [1 ... 4] = 0, 2},\n"
+        "\t.flags = ON,\n"
+        "\t.next = 0xffff8000deadbeef,\n"
+        "}"
+    )
+
+
+def test_what_btf_does_not_describe_is_opaque() -> None:
+    assert to_json(_one(lambda b: b.add_fwd("f"), b"")) == ""
+    shown = _one(lambda b: b.add_float("long double", 16), bytes(range(16)))
+    assert to_json(shown) == bytes(range(16)).hex()
+    assert to_text(shown).startswith("/* 00 01")
+    wide = _one(lambda b: b.add_int("wide", 64), bytes(64))
+    assert isinstance(wide, v.Opaque)
+
+
+def test_data_that_is_too_short_is_refused() -> None:
+    with pytest.raises(FormatError, match="3 bytes are too few") as caught:
+        _one(lambda b: b.add_int("int", 4), b"abc")
+    assert caught.value.offset == 3
+
+
+def test_too_many_parts_are_refused() -> None:
+    def build(b: BtfBuilder) -> int:
+        return b.add_array(b.add_struct("empty", 0), 2**32 - 1)
+
+    with pytest.raises(FormatError, match="too many parts"):
+        _one(build, b"")
+
+
+def test_a_struct_that_holds_itself_is_refused() -> None:
+    with pytest.raises(FormatError, match="deep"):
+        _one(lambda b: b.add_struct("s", 4, [("s", 1, 0)]), bytes(4))
+
+
+def test_a_union_cannot_repeat_a_large_array_for_ever() -> None:
+    def build(b: BtfBuilder) -> int:
+        array = b.add_array(b.add_int("char", 1), 1 << 20)
+        return b.add_union("u", 1 << 20, [(f"m{n}", array, 0) for n in range(1000)])
+
+    with pytest.raises(FormatError, match="repeats its bytes"):
+        _one(build, bytes(1 << 20))
+
+
+def test_a_value_beyond_all_reason_is_refused() -> None:
+    with pytest.raises(FormatError, match="value of more than"):
+        _one(lambda b: b.add_int("int", 4), bytes((1 << 24) + 1))
