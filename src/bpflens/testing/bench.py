@@ -1,0 +1,190 @@
+"""What a check is given: the doors of a kernel, and a small world of its own to use them in.
+
+A `Bench` for another kernel overrides what that kernel has. What it does not offer raises
+`NotOffered`, and the check is skipped with that reason.
+"""
+
+from __future__ import annotations
+
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+
+from bpflens.abi.enums import Cmd
+from bpflens.port.calls import Calls
+from bpflens.port.doors import BpfPort, Doors
+from bpflens.port.memory import Memory
+
+
+class NotOffered(Exception):
+    """This bench has no such thing; the message says which, and why."""
+
+
+class Cap(IntEnum):
+    """The capabilities that bpf(2) looks at (include/uapi/linux/capability.h)."""
+
+    NET_ADMIN = 12
+    SYS_ADMIN = 21
+    SYSLOG = 34
+    PERFMON = 38
+    BPF = 39
+
+
+class Cgroup:
+    """A cgroup of the bench; `fd` is its open folder."""
+
+    def __init__(self, fd: int, id: int, path: str) -> None:
+        self.fd = fd
+        self.id = id
+        self.path = path
+
+
+class Bench(ABC):
+    """One kernel, ready for checks. `clean` runs after each of them."""
+
+    name: str
+    """The kernel and its release, as the list of differences calls it: `linux 6.18`."""
+    doors: Doors
+    """The kernel's doors as root sees them."""
+    cpus: int
+    """Possible CPUs."""
+
+    def __init__(self, name: str, doors: Doors, cpus: int) -> None:
+        self.name = name
+        self.doors = doors
+        self.cpus = cpus
+        self.files = OpenFiles(doors.bpf)
+        self.calls = Calls(self.files)
+
+    # --- other callers
+
+    @abstractmethod
+    def caller(self, uid: int = 0, caps: Iterable[int] = ()) -> Calls:
+        """Calls with other credentials and the same open files: exactly these capabilities."""
+
+    @contextmanager
+    def no_more_files(self) -> Iterator[None]:
+        """While this lasts, every call that would give a new fd fails for the lack of one."""
+        raise NotOffered("no limit of open files")
+        yield
+
+    # --- files that are not BPF's
+
+    def plain_file(self) -> int:
+        """An fd of a file that means nothing to bpf(2)."""
+        raise NotOffered("no plain files")
+
+    def dup(self, fd: int) -> int:
+        """Another number for the same open file."""
+        raise NotOffered("no dup(2)")
+
+    def fdinfo(self, fd: int) -> dict[str, str]:
+        """/proc/PID/fdinfo of an fd, by the words in front of the colons."""
+        lines = self.doors.host.fdinfo(fd).decode().splitlines()
+        pairs = (line.partition(":") for line in lines)
+        return {key.strip(): value.strip() for key, _, value in pairs}
+
+    # --- places to attach to and to pin in
+
+    def bpffs(self) -> str:
+        """The path of an empty bpffs."""
+        raise NotOffered("no bpffs")
+
+    def cgroup(self, parent: Cgroup | None = None) -> Cgroup:
+        """A new cgroup (version 2)."""
+        raise NotOffered("no cgroups")
+
+    def remove_cgroup(self, cgroup: Cgroup) -> None:
+        """rmdir(2) of a cgroup; its open folder stays open."""
+        raise NotOffered("no cgroups")
+
+    def device(self) -> int:
+        """The index of a new network device whose driver runs XDP itself."""
+        raise NotOffered("no network devices")
+
+    def remove_device(self, ifindex: int) -> None:
+        """Take the device away."""
+        raise NotOffered("no network devices")
+
+    def netns(self) -> int:
+        """An fd of the network namespace that the bench is in."""
+        raise NotOffered("no network namespaces")
+
+    def tracepoint(self, group: str, name: str) -> int:
+        """A perf event of a tracepoint."""
+        raise NotOffered("no perf events")
+
+    def socket(self, kind: str) -> int:
+        """An fd of a new socket: `udp` (bound), `tcp` (listening) or `unix`."""
+        raise NotOffered("no sockets")
+
+    # --- the end
+
+    def clean(self) -> None:
+        """Give back what a check took."""
+        self.files.close_all()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Leave the kernel as it was found."""
+
+
+_GIVE_FILES = frozenset(
+    {
+        Cmd.MAP_CREATE,
+        Cmd.PROG_LOAD,
+        Cmd.OBJ_GET,
+        Cmd.PROG_GET_FD_BY_ID,
+        Cmd.MAP_GET_FD_BY_ID,
+        Cmd.BTF_GET_FD_BY_ID,
+        Cmd.LINK_GET_FD_BY_ID,
+        Cmd.RAW_TRACEPOINT_OPEN,
+        Cmd.BTF_LOAD,
+        Cmd.LINK_CREATE,
+        Cmd.ENABLE_STATS,
+        Cmd.ITER_CREATE,
+        Cmd.TOKEN_CREATE,
+    }
+)
+
+
+class OpenFiles:
+    """`BpfPort` that remembers what is open, so that a check need not close anything."""
+
+    def __init__(self, port: BpfPort, fds: list[int] | None = None) -> None:
+        self.port = port
+        self.fds: list[int] = [] if fds is None else fds
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        result = self.port.bpf(cmd, attr, size, mem)
+        if cmd in _GIVE_FILES:
+            self.fds.append(result)
+        return result
+
+    def close(self, fd: int) -> None:
+        self.port.close(fd)
+        if fd in self.fds:
+            self.fds.remove(fd)
+
+    def beside(self, port: BpfPort) -> OpenFiles:
+        """The same list for another caller that shares the files."""
+        return OpenFiles(port, self.fds)
+
+    def close_all(self) -> None:
+        """Close what is left, the youngest first."""
+        while self.fds:
+            self.port.close(self.fds.pop())
+
+
+def eventually(happened: Callable[[], bool], what: str) -> None:
+    """Wait for what a kernel does behind the caller's back: after a grace period, in a worker.
+
+    It takes Linux some ten milliseconds as a rule; what has not happened after seconds never will.
+    """
+    for _ in range(1000):
+        if happened():
+            return
+        time.sleep(0.005)
+    raise AssertionError(f"has not happened: {what}")

@@ -1,0 +1,235 @@
+"""A bench on the Linux that this process runs on, in namespaces of its own.
+
+Network devices, mounts and what is attached to them vanish with the namespaces; cgroups, which
+have no namespace to vanish with, are removed after each check.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import resource
+import socket
+import struct
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+
+from bpflens.connect import doors
+from bpflens.port.calls import Calls
+from bpflens.port.doors import BpfPort
+from bpflens.port.memory import Memory
+from bpflens.testing import rtnetlink
+from bpflens.testing.bench import Bench, Cgroup, NotOffered
+
+CLONE_NEWNS = 0x00020000
+CLONE_NEWNET = 0x40000000
+MS_REC_PRIVATE = 0x4000 | 1 << 18
+PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
+PERF_TYPE_TRACEPOINT = 2
+PERF_FLAG_FD_CLOEXEC = 8
+CAPABILITY_VERSION_3 = 0x20080522
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _checked(result: int, what: str) -> int:
+    if result < 0:
+        code = ctypes.get_errno()
+        raise OSError(code, f"{what}: {os.strerror(code)}")
+    return result
+
+
+class LinuxBench(Bench):
+    """The bench of this machine. It needs root. One at a time: it moves the whole process."""
+
+    def __init__(self) -> None:
+        if os.geteuid() != 0:
+            raise NotOffered("a bench on Linux needs root")
+        release = ".".join(os.uname().release.split(".")[:2])
+        with open("/sys/devices/system/cpu/possible") as possible:
+            cpus = int(possible.read().strip().rpartition("-")[2]) + 1
+        self._folder = os.getcwd()
+        self._homes = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
+        _checked(_libc.unshare(CLONE_NEWNET | CLONE_NEWNS), "unshare")
+        _checked(_libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None), "mount")
+        self._mounts = tempfile.mkdtemp(prefix="bpflens-bench-")
+        self._mount("tmpfs", self._mounts)
+        self._undo: list[Callable[[], None]] = []
+        self._count = 0
+        self._tracefs = ""
+        super().__init__(f"linux {release}", doors("linux"), cpus)
+
+    def close(self) -> None:
+        self.clean()
+        self.doors.host.close()
+        for home in self._homes:
+            _checked(_libc.setns(home, 0), "setns")
+            os.close(home)
+        os.rmdir(self._mounts)
+        # setns(2) into a mount namespace moves to its root
+        os.chdir(self._folder)
+
+    def clean(self) -> None:
+        super().clean()
+        while self._undo:
+            self._undo.pop()()
+
+    # --- callers and files
+
+    def caller(self, uid: int = 0, caps: Iterable[int] = ()) -> Calls:
+        return Calls(self.files.beside(_Lesser(self.doors.bpf, uid, caps)))
+
+    @contextmanager
+    def no_more_files(self) -> Iterator[None]:
+        lowest = os.open("/dev/null", os.O_RDONLY)
+        os.close(lowest)
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    def plain_file(self) -> int:
+        return self._keep(os.open("/dev/null", os.O_RDWR))
+
+    def dup(self, fd: int) -> int:
+        return self._keep(os.dup(fd))
+
+    def _keep(self, fd: int) -> int:
+        self.files.fds.append(fd)
+        return fd
+
+    # --- places
+
+    def _mount(self, kind: str, path: str) -> None:
+        _checked(_libc.mount(kind.encode(), path.encode(), kind.encode(), 0, None), f"mount {kind}")
+
+    def _folder_for(self, kind: str) -> str:
+        self._count += 1
+        path = f"{self._mounts}/{kind}{self._count}"
+        os.mkdir(path)
+        return path
+
+    def bpffs(self) -> str:
+        path = self._folder_for("bpf")
+        self._mount("bpf", path)
+        self._undo.append(lambda: os.rmdir(path))
+        self._undo.append(lambda: _checked(_libc.umount2(path.encode(), 2), "umount") and None)
+        return path
+
+    def cgroup(self, parent: Cgroup | None = None) -> Cgroup:
+        self._count += 1
+        above = parent.path if parent else _cgroup_root()
+        path = f"{above}/bpflens-bench-{os.getpid()}-{self._count}"
+        os.mkdir(path)
+        made = Cgroup(os.open(path, os.O_RDONLY | os.O_DIRECTORY), os.stat(path).st_ino, path)
+        self._undo.append(lambda: self.remove_cgroup(made))
+        self._keep(made.fd)
+        return made
+
+    def remove_cgroup(self, cgroup: Cgroup) -> None:
+        try:
+            os.rmdir(cgroup.path)
+        except FileNotFoundError:
+            pass
+
+    def device(self) -> int:
+        self._count += 1
+        name = f"bench{self._count}"
+        rtnetlink.add_veth(name)
+        index = socket.if_nametoindex(name)
+        self._undo.append(lambda: self.remove_device(index))
+        return index
+
+    def remove_device(self, ifindex: int) -> None:
+        try:
+            rtnetlink.remove(ifindex)
+        except OSError as error:
+            if error.errno != errno.ENODEV:
+                raise
+
+    def netns(self) -> int:
+        return self._keep(os.open("/proc/self/ns/net", os.O_RDONLY))
+
+    def tracepoint(self, group: str, name: str) -> int:
+        if not self._tracefs:
+            path = self._folder_for("trace")
+            self._mount("tracefs", path)
+            self._tracefs = path
+        with open(f"{self._tracefs}/events/{group}/{name}/id") as file:
+            number = int(file.read())
+        # struct perf_event_attr: type, size, config, sample_period; PERF_ATTR_SIZE_VER0 is 64
+        attr = ctypes.create_string_buffer(
+            struct.pack("=IIQQ", PERF_TYPE_TRACEPOINT, 64, number, 1), 64
+        )
+        call = PERF_EVENT_OPEN.get(os.uname().machine)
+        if call is None:
+            raise NotOffered("perf_event_open(2) has no number here")
+        fd = _libc.syscall(call, attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
+        return self._keep(_checked(fd, "perf_event_open"))
+
+    def socket(self, kind: str) -> int:
+        family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
+        made = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+        if kind != "unix":
+            made.bind(("127.0.0.1", 0))
+        if kind == "tcp":
+            made.listen()
+        return self._keep(made.detach())
+
+
+def _cgroup_root() -> str:
+    with open("/proc/self/mounts") as mounts:
+        for line in mounts:
+            _, path, kind, *_ = line.split()
+            if kind == "cgroup2":
+                return path
+    raise NotOffered("no cgroup2 is mounted")
+
+
+class _Lesser:
+    """`BpfPort` of a caller who may do less: it changes its credentials around each call.
+
+    Linux keeps them a thread, and looks at the effective ones; the permitted set stays, so that
+    there is a way back. The real uid changes too: it is the one that `created_by_uid` tells
+    (get_current_user() in bpf_prog_load()).
+    """
+
+    def __init__(self, port: BpfPort, uid: int, caps: Iterable[int]) -> None:
+        self.port = port
+        self._uid = uid
+        self._caps = sum(1 << cap for cap in caps)
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        permitted = _permitted()
+        os.setresuid(self._uid, self._uid, 0)
+        _set_effective(self._caps & permitted, permitted)
+        try:
+            return self.port.bpf(cmd, attr, size, mem)
+        finally:
+            _set_effective(permitted, permitted)
+            os.setresuid(0, 0, 0)
+
+    def close(self, fd: int) -> None:
+        self.port.close(fd)
+
+
+_HEADER = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
+
+
+def _permitted() -> int:
+    sets = ctypes.create_string_buffer(24)
+    _checked(_libc.capget(_HEADER, sets), "capget")
+    words = struct.unpack("=6I", sets.raw)
+    return words[1] | words[4] << 32
+
+
+def _set_effective(effective: int, permitted: int) -> None:
+    low = 0xFFFFFFFF
+    sets = struct.pack(
+        "=6I", effective & low, permitted & low, 0, effective >> 32, permitted >> 32, 0
+    )
+    _checked(_libc.capset(_HEADER, sets), "capset")
