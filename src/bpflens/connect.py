@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 
 from bpflens.errors import UsageError
+from bpflens.model.parts import Part
 from bpflens.model.system import System
 from bpflens.port.doors import Doors
+from bpflens.snapshot.records import Snapshot
+from bpflens.snapshot.take import LIST_PARTS, take
 
 KERNELS = "linux (this machine), or the path of a recording"
 
@@ -29,3 +32,12 @@ def doors(on: str = "linux") -> Doors:
 def open(on: str = "linux") -> System:
     """The BPF objects of a kernel: `linux`, or the path of a recording."""
     return System(doors(on))
+
+
+def look(on: str = "linux", parts: Part = LIST_PARTS) -> Snapshot:
+    """One look at every program and map of a kernel, as plain records.
+
+    Raises Denied where nothing may be seen; what single objects refuse is in the records.
+    """
+    with open(on) as system:
+        return take(system, parts)

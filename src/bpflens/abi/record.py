@@ -8,7 +8,7 @@ A record reads like the header that it mirrors::
         name: Name16 = b""
 
 The annotation's *name* is the layout; offsets follow C alignment, and `size` is checked when the
-class is made, so a wrong field order cannot get past import. Every name of the class's own
+class is first used (a test uses them all). Every name of the class's own
 machinery is dunder, because kernel fields are really called `type`, `name`, `hash` or `offsets`.
 """
 
@@ -80,7 +80,7 @@ def _lay_out(annotations: dict[str, str]) -> tuple[dict[str, Field], str]:
     return fields, text
 
 
-def _compile(name: str, fields: dict[str, Field], defaults: dict[str, Any]) -> dict[str, Any]:
+def _compile(fields: dict[str, Field], defaults: dict[str, Any], size: int) -> dict[str, Any]:
     """Write `__init__`, `__fill__` and `__values__` for these fields.
 
     Generated source, because a loop over 43 fields with getattr costs five times as much, and
@@ -90,22 +90,26 @@ def _compile(name: str, fields: dict[str, Field], defaults: dict[str, Any]) -> d
     strip = "".join(f"\n  s.{n} = s.{n}.partition(b'\\0')[0]" for n in chars)
     targets = ", ".join(f"s.{n}" for n in fields)
     arguments = "".join(f", {n}=d[{n!r}]" for n in fields)
-    star = ", *" if fields else ""
     assign = "".join(f"\n  s.{n} = {n}" for n in fields)
     source = (
-        f"def __init__(s{star}{arguments}):{assign}\n  s.__told__ = size\n"
+        f"def __init__(s, *{arguments}):{assign}\n  s.__told__ = size\n"
         f"def __fill__(s, values, told):\n  ({targets},) = values{strip}\n  s.__told__ = told\n"
         f"def __values__(s):\n  return ({targets},)\n"
     )
-    namespace: dict[str, Any] = {"d": defaults, "size": 0}
+    namespace: dict[str, Any] = {"d": defaults, "size": size}
     exec(source, namespace)
-    return {key: namespace[key] for key in ("__init__", "__fill__", "__values__")} | {
-        "__namespace__": namespace
-    }
+    return {name: namespace[name] for name in _METHODS}
+
+
+_METHODS = ("__init__", "__fill__", "__values__")
 
 
 class RecordType(type):
-    """Turns annotations into slots, offsets and a compiled struct."""
+    """Turns annotations into slots; offsets and methods are made when a class is first used.
+
+    There are sixty of these classes and a command uses six: compiling them all at import would
+    double the start-up time.
+    """
 
     __layout__: dict[str, Field]
     __struct__: struct.Struct
@@ -115,37 +119,55 @@ class RecordType(type):
         cls, name: str, bases: tuple[type, ...], body: dict[str, Any], size: int = 0
     ) -> RecordType:
         annotations = {k: v for k, v in body.get("__annotations__", {}).items() if v in FORMATS}
-        if not annotations:
-            return super().__new__(cls, name, bases, body)
-        fields, text = _lay_out(annotations)
+        body["__defaults__"] = {n: body.pop(n) for n in annotations if n in body}
+        body["__kinds__"] = annotations
+        body["__size__"] = size
+        body["__slots__"] = (*annotations, "__told__") if annotations else ()
+        return super().__new__(cls, name, bases, body)
+
+    def __getattr__(cls, name: str) -> Any:
+        if name not in ("__layout__", "__struct__") or not cls.__dict__["__kinds__"]:
+            raise AttributeError(name)
+        cls.__compile__()
+        return cls.__dict__[name]
+
+    def __compile__(cls) -> None:
+        """Lay the class out. Raises TypeError where the fields do not fit its size."""
+        kinds, size = cls.__dict__["__kinds__"], cls.__size__
+        fields, text = _lay_out(kinds)
         end = struct.calcsize(text)
         if end > size:
-            raise TypeError(f"{name}: fields end at {end}, past its size {size}")
-        defaults = {n: body.pop(n, b"" if "s" in FORMATS[k] else 0) for n, k in annotations.items()}
-        made = _compile(name, fields, defaults)
-        namespace = made.pop("__namespace__")
-        namespace["size"] = size
-        body |= made
-        body["__slots__"] = (*fields, "__told__")
-        body["__layout__"] = fields
-        body["__struct__"] = struct.Struct(text + f"{size - end}x")
-        body["__size__"] = size
-        return super().__new__(cls, name, bases, body)
+            raise TypeError(f"{cls.__name__}: fields end at {end}, past its size {size}")
+        given = cls.__dict__["__defaults__"]
+        defaults = {n: given.get(n, b"" if "s" in FORMATS[k] else 0) for n, k in kinds.items()}
+        cls.__layout__ = fields
+        cls.__struct__ = struct.Struct(text + f"{size - end}x")
+        for name, method in _compile(fields, defaults, size).items():
+            setattr(cls, name, method)
 
 
 @dataclass_transform(kw_only_default=True)
 class Record(metaclass=RecordType):
     """The base of every ABI struct; see the module's docstring."""
 
-    __slots__ = ()
-
     __told__: int
     """How many bytes the kernel gave: what lies beyond was not said, which is not zero."""
 
-    def __fill__(self, values: tuple[Any, ...], told: int) -> None: ...
+    # These three stand in until the class is compiled, which puts its own in their place.
+
+    def __init__(self, **values: Any) -> None:
+        type(self).__compile__()
+        type(self).__init__(self, **values)
+
+    def __fill__(self, values: tuple[Any, ...], told: int) -> None:
+        """Take the values of all fields, of which the first `told` bytes were told."""
+        type(self).__compile__()
+        type(self).__fill__(self, values, told)
 
     def __values__(self) -> tuple[Any, ...]:
-        return ()
+        """The values of all fields, in order."""
+        type(self).__compile__()
+        return type(self).__values__(self)
 
     @classmethod
     def decode(cls, data: bytes | bytearray | memoryview, told: int | None = None) -> Self:

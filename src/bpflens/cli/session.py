@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
 import sys
 from types import TracebackType
 from typing import TYPE_CHECKING
@@ -58,7 +57,10 @@ class Session:
     @property
     def width(self) -> int | None:
         """Columns of the terminal; None where output goes elsewhere and nothing may be cut."""
-        return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        if not sys.stdout.isatty():
+            return None
+        told = os.environ.get("COLUMNS", "")
+        return int(told) if told.isdigit() else os.get_terminal_size(sys.stdout.fileno()).columns
 
     @property
     def bold(self) -> bool:

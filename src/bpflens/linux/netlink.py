@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 
 from bpflens.abi.netlink import NLM_F_DUMP_INTR, NlMsgType, error_code, messages
 
@@ -12,6 +11,8 @@ class LinuxNet:
     """`NetPort` of the network namespace that this thread is in."""
 
     def dump(self, protocol: int, request: bytes) -> list[bytes]:
+        import socket  # 4 ms, which a command that asks no netlink need not wait
+
         with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as s:
             s.bind((0, 0))
             s.send(request)

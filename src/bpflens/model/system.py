@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from types import TracebackType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import Cmd, MapFlag
-from bpflens.btf.parse import Btf
-from bpflens.btf.types import Func
 from bpflens.errors import Denied, FormatError, NotFound, SyscallError
 from bpflens.model import pins
 from bpflens.model.map import Map
@@ -16,6 +14,9 @@ from bpflens.model.parts import Missing, Reason
 from bpflens.model.program import Program
 from bpflens.port.calls import CallDenied, CallNotFound, Calls
 from bpflens.port.doors import Doors
+
+if TYPE_CHECKING:
+    from bpflens.btf.parse import Btf
 
 
 class Kind(NamedTuple):
@@ -151,6 +152,8 @@ class System:
         return self._btf[id]
 
     def _read_btf(self, id: int) -> Btf | Missing:
+        from bpflens.btf.parse import Btf  # 10 ms, for which few commands have a use
+
         try:
             fd = self.fd(BTF, id)
         except NotFound:
@@ -166,6 +169,8 @@ class System:
 
     def btf_name(self, btf_id: int, type_id: int) -> str | Missing:
         """The name of a function type."""
+        from bpflens.btf.types import Func
+
         types = self.btf(btf_id)
         if isinstance(types, Missing):
             return types

@@ -7,8 +7,6 @@ it can be read as it comes and compared with diff. An integer that JavaScript ca
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
@@ -70,6 +68,9 @@ def lines(items: Iterable[Item]) -> Iterator[str]:
 
 def sheet(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[str]:
     """CSV with a header; lists are joined by blanks, what is missing is empty."""
+    import csv
+    import io
+
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="")
     take = row_of(tuple(columns))
