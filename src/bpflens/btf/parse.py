@@ -74,6 +74,11 @@ class Btf:
         self._alignments: dict[int, int] = {}
         self._pointer_size: int | None = base.pointer_size if base else None
 
+    @property
+    def index(self) -> tuple[memoryview, memoryview]:
+        """Where each own record begins, in words, and the name offset there: for `btf.cache`."""
+        return self._positions, self._name_offsets
+
     @classmethod
     def parse(cls, data: bytes | bytearray | memoryview, base: Btf | None = None) -> Btf:
         """The types in `data`, indexed; `base` is what split BTF continues.
@@ -203,7 +208,7 @@ class Btf:
         if self.base:
             yield from self.base._ids_named(name)
         for at, offset in enumerate(self._name_offsets):
-            if offset in wanted:
+            if offset in wanted and self.type_name(self._first_id + at) == name:
                 yield self._first_id + at
 
     def _string_offsets(self, name: bytes) -> Iterable[int]:
