@@ -1,0 +1,197 @@
+"""The file system: directories, bpffs mounts with pins, and the commands OBJ_PIN and OBJ_GET."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from bpflens.abi.attrs import ObjPath
+from bpflens.abi.enums import Cmd, MapFlag
+from bpflens.engine.call import Call, command, err
+from bpflens.engine.creds import Creds
+from bpflens.engine.files import O_RDONLY, O_RDWR, O_WRONLY, Node
+from bpflens.engine.objects import Object, access_mode, open_object
+
+if TYPE_CHECKING:
+    from bpflens.engine.engine import Engine
+    from bpflens.engine.tasks import Task
+    from bpflens.port.memory import Memory
+
+_PATH_MAX = 4096
+_NAME_MAX = 255
+
+
+class Pin:
+    """A file of a bpffs: one more reference to an object by user space."""
+
+    __slots__ = ("mode", "obj", "uid")
+
+    def __init__(self, obj: Object, uid: int) -> None:
+        self.obj = obj
+        self.uid = uid
+        self.mode = 0o600
+
+    def grants(self, creds: Creds, mode: int) -> bool:
+        """inode_permission() for a file mode; root may all."""
+        wanted = {O_RDONLY: 4, O_WRONLY: 2, O_RDWR: 6}[mode]
+        granted = self.mode >> 6 if creds.uid == self.uid else self.mode
+        return creds.uid == 0 or granted & wanted == wanted
+
+
+class Directory(Node):
+    """A directory, of a bpffs or of something else."""
+
+    __slots__ = ("bpffs", "engine", "entries", "mode", "parent", "uid")
+
+    anon = "/"
+
+    def __init__(self, engine: Engine, parent: Directory | None = None) -> None:
+        self.engine = engine
+        self.parent = parent
+        self.bpffs: Bpffs | None = parent.bpffs if parent else None
+        self.entries: dict[str, Directory | Pin] = {}
+        self.uid = 0
+        self.mode = 0o1777 if parent and parent.bpffs else 0o755
+
+    def make(self, path: str) -> Directory:
+        """The directory at a path below this one, made where it is missing."""
+        found = self
+        for name in path.split("/"):
+            if name:
+                entry = found.entries.setdefault(name, Directory(self.engine, found))
+                if isinstance(entry, Pin):
+                    raise err(errno.ENOTDIR)
+                found = entry
+        return found
+
+    def mount(self, path: str) -> Bpffs:
+        """Mount a new bpffs at a path."""
+        place = self.make(path)
+        made = Bpffs(self.engine, place.parent)
+        assert place.parent is not None
+        place.parent.entries[path.rstrip("/").rpartition("/")[2]] = made
+        return made
+
+    def look(self, name: str) -> Directory | Pin | None:
+        """The entry of that name. bpf_lookup() keeps names with dots for later."""
+        if name == "..":
+            return self.parent or self
+        if len(name.encode()) > _NAME_MAX:
+            raise err(errno.ENAMETOOLONG)
+        if self.bpffs and "." in name:
+            raise err(errno.EPERM)
+        return self.entries.get(name)
+
+    def unlink(self, name: str) -> None:
+        """Remove a pin; the object may go with it."""
+        entry = self.entries.get(name)
+        if not isinstance(entry, Pin):
+            raise err(errno.EISDIR if entry else errno.ENOENT)
+        del self.entries[name]
+        entry.obj.closed(None)  # type: ignore[arg-type]
+        entry.obj.drop()
+        self.engine.work()
+
+
+class Bpffs(Directory):
+    """The root of a bpffs."""
+
+    __slots__ = ()
+
+    def __init__(self, engine: Engine, parent: Directory | None) -> None:
+        super().__init__(engine, parent)
+        self.bpffs = self
+        self.mode = 0o1777
+
+
+def read_string(mem: Memory, at: int, limit: int) -> bytes:
+    """A NUL-terminated string of the caller, without its NUL; cut at `limit`. EFAULT."""
+    out = b""
+    step = 64
+    while len(out) < limit:
+        try:
+            chunk = mem.read(at + len(out), min(step, limit - len(out)))
+        except OSError:
+            if step == 1:
+                raise
+            step = 1  # near the end of what is mapped
+            continue
+        head, nul, _rest = chunk.partition(b"\0")
+        out += head
+        if nul:
+            return out
+    return out
+
+
+def resolve(task: Task, path: bytes, start: Directory | None) -> tuple[Directory, str]:
+    """The directory that the last name of a path is in, and that name."""
+    text = path.decode(errors="surrogateescape")
+    found = task.engine.root if start is None or text.startswith("/") else start
+    names = [name for name in text.split("/") if name not in ("", ".")]
+    if not names:
+        return found, ""
+    for name in names[:-1]:
+        entry = found.look(name)
+        if entry is None:
+            raise err(errno.ENOENT)
+        if isinstance(entry, Pin):
+            raise err(errno.ENOTDIR)
+        found = entry
+    return found, names[-1]
+
+
+def _place(call: Call, attr: ObjPath) -> tuple[Directory, str]:
+    """getname(), then the way to the last name."""
+    path = read_string(call.mem, attr.pathname, _PATH_MAX)
+    if len(path) >= _PATH_MAX:
+        raise err(errno.ENAMETOOLONG)
+    if not path:
+        raise err(errno.ENOENT)
+    start = None
+    if attr.file_flags & MapFlag.PATH_FD and not path.startswith(b"/") and attr.path_fd != -100:
+        start = call.task.files.get(attr.path_fd, Directory, errno.ENOTDIR)
+    return resolve(call.task, path, start)
+
+
+@command(Cmd.OBJ_PIN, ObjPath)
+def obj_pin(call: Call, attr: ObjPath) -> int:
+    """bpf_obj_pin_user(). BTF and tokens cannot be pinned."""
+    if attr.file_flags & ~MapFlag.PATH_FD or (attr.path_fd and not attr.file_flags):
+        raise err(errno.EINVAL)
+    file = call.task.files.files.get(attr.bpf_fd)
+    obj = file.node if file else None
+    if not isinstance(obj, Object) or obj.space == "btf":
+        raise err(errno.EINVAL)  # bpf_fd_probe_obj(), for a closed fd too
+    where, name = _place(call, attr)
+    if not name or where.look(name) is not None:
+        raise err(errno.EEXIST)
+    if not where.bpffs:
+        raise err(errno.EPERM)
+    if call.task.creds.uid not in (0, where.uid) and not where.mode & 0o002:
+        raise err(errno.EACCES)
+    obj.opened()
+    where.entries[name] = Pin(obj, call.task.creds.uid)
+    return 0
+
+
+@command(Cmd.OBJ_GET, ObjPath)
+def obj_get(call: Call, attr: ObjPath) -> int:
+    """bpf_obj_get_user()."""
+    flags = attr.file_flags
+    if attr.bpf_fd or flags & ~(MapFlag.RDONLY | MapFlag.WRONLY | MapFlag.PATH_FD):
+        raise err(errno.EINVAL)
+    if attr.path_fd and not flags & MapFlag.PATH_FD:
+        raise err(errno.EINVAL)
+    mode = access_mode(flags)
+    where, name = _place(call, attr)
+    entry = where.look(name) if name else where
+    if entry is None:
+        raise err(errno.ENOENT)
+    if not isinstance(entry, Pin) or not entry.grants(call.task.creds, mode):
+        raise err(errno.EACCES)
+    obj = entry.obj
+    if obj.space == "link":
+        if mode != O_RDWR:
+            raise err(errno.EINVAL)
+        return open_object(call.task, obj, O_RDONLY, "anon_inode:bpf-link")
+    return open_object(call.task, obj, mode if obj.space == "map" else O_RDWR)

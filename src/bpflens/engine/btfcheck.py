@@ -1,0 +1,322 @@
+"""What BTF_LOAD refuses (kernel/bpf/btf.c): the header, each record, and what types refer to."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import NoReturn
+
+from bpflens.engine.call import err
+from bpflens.errors import ENOTSUPP
+
+MAGIC = 0xEB9F
+_HEADER = struct.Struct("<HBBI4I")
+_VOID, _INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FWD, _TYPEDEF, _VOLATILE, _CONST = range(11)
+_RESTRICT, _FUNC, _FUNC_PROTO, _VAR, _DATASEC, _FLOAT, _DECL_TAG, _TYPE_TAG, _ENUM64 = range(11, 20)
+_MODIFIERS = (_TYPEDEF, _VOLATILE, _CONST, _RESTRICT, _TYPE_TAG)
+_REFERS = (*_MODIFIERS, _PTR, _FUNC, _VAR, _DECL_TAG)
+_SIZED = (_INT, _PTR, _ARRAY, _STRUCT, _UNION, _ENUM, _FLOAT, _ENUM64)
+_ITEMS = {_ENUM: 8, _STRUCT: 12, _UNION: 12, _FUNC_PROTO: 8, _DATASEC: 12, _ENUM64: 12}
+_FIXED = {_INT: 4, _ARRAY: 12, _VAR: 4, _DECL_TAG: 4}
+_NAMELESS = (_PTR, _ARRAY, _VOLATILE, _CONST, _RESTRICT, _FUNC_PROTO)
+_NAMED = (_TYPEDEF, _FUNC, _VAR, _DATASEC, _FWD)
+_KFLAG_OK = (_STRUCT, _UNION, _ENUM, _FWD, _DECL_TAG, _TYPE_TAG, _ENUM64)
+_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
+_DIGITS = frozenset(b"0123456789")
+_DEPTH = 32
+"""MAX_RESOLVE_DEPTH."""
+
+
+def _bad() -> NoReturn:
+    raise err(errno.EINVAL)
+
+
+class _Record:
+    __slots__ = ("at", "kflag", "kind", "name", "size", "vlen")
+
+    def __init__(self, name: int, info: int, size: int, at: int) -> None:
+        self.name = name
+        self.kind = info >> 24 & 0x1F
+        self.vlen = info & 0xFFFF
+        self.kflag = bool(info >> 31)
+        self.size = size
+        """Or the type that is referred to."""
+        self.at = at
+        """Where what follows the head begins."""
+
+
+class _Checker:
+    def __init__(self, types: bytes, strings: bytes) -> None:
+        self.data = types
+        self.strings = strings
+        self.records: list[_Record] = [_Record(0, 0, 0, 0)]
+
+    # --- strings
+
+    def string(self, offset: int) -> bytes:
+        """A string; EINVAL beyond the section. btf_name_offset_valid()."""
+        if offset >= len(self.strings):
+            _bad()
+        return self.strings[offset : self.strings.index(0, offset)]
+
+    def identifier(self, offset: int, dots: bool = False) -> None:
+        """btf_name_valid_identifier(): a C name."""
+        name = self.string(offset)
+        extra = frozenset(b".") if dots else frozenset()
+        first = _LETTERS | extra
+        if not name or len(name) > 127 or name[0] not in first:
+            _bad()
+        if not (first | _DIGITS).issuperset(name):
+            _bad()
+
+    # --- the first walk: btf_check_all_metas()
+
+    def metas(self) -> None:
+        at, end = 0, len(self.data)
+        while at < end:
+            if end - at < 12:
+                _bad()
+            name, info, size = struct.unpack_from("<3I", self.data, at)
+            record = _Record(name, info, size, at + 12)
+            if info & 0x60FF0000 or not 1 <= record.kind <= _ENUM64:
+                _bad()
+            if name >= len(self.strings):
+                _bad()
+            length = _FIXED.get(record.kind, 0) + _ITEMS.get(record.kind, 0) * record.vlen
+            if at + 12 + length > end:
+                _bad()
+            self.meta(record)
+            self.records.append(record)
+            at += 12 + length
+        if len(self.records) == 1:
+            _bad()
+
+    def meta(self, r: _Record) -> None:
+        kind = r.kind
+        if kind not in _ITEMS and r.vlen:
+            _bad()
+        if r.kflag and kind not in _KFLAG_OK:
+            _bad()
+        if kind in _NAMELESS and r.name:
+            _bad()
+        if kind in _NAMED:
+            self.identifier(r.name, dots=kind == _DATASEC)
+        elif kind in (_STRUCT, _UNION, _ENUM, _ENUM64) and r.name:
+            self.identifier(r.name)
+        elif kind in (_TYPE_TAG, _DECL_TAG) and not self.string(r.name):
+            _bad()
+        check = _METAS.get(kind)
+        if check:
+            check(self, r)
+
+    def int_meta(self, r: _Record) -> None:
+        """btf_int_check_meta()."""
+        (word,) = struct.unpack_from("<I", self.data, r.at)
+        if word & ~0x0FFF00FF:
+            _bad()
+        bits, offset, encoding = word & 0xFF, word >> 16 & 0xFF, word >> 24 & 0xF
+        if bits + offset > 128 or r.size < -(-(bits + offset) // 8):
+            _bad()
+        if encoding not in (0, 1, 2, 4):
+            raise err(ENOTSUPP)
+
+    def array_meta(self, r: _Record) -> None:
+        element, index, _count = struct.unpack_from("<3I", self.data, r.at)
+        if not element or not index or r.size:
+            _bad()
+
+    def enum_meta(self, r: _Record) -> None:
+        if r.size not in (1, 2, 4, 8):
+            _bad()
+        step = _ITEMS[r.kind]
+        for n in range(r.vlen):
+            (name,) = struct.unpack_from("<I", self.data, r.at + n * step)
+            self.identifier(name)
+
+    def float_meta(self, r: _Record) -> None:
+        if r.size not in (2, 4, 8, 12, 16):
+            _bad()
+
+    def struct_meta(self, r: _Record) -> None:
+        """btf_struct_check_meta(): offsets do not go back, and lie inside."""
+        last = 0
+        for n in range(r.vlen):
+            name, type_id, where = struct.unpack_from("<3I", self.data, r.at + n * 12)
+            if name:
+                self.identifier(name)
+            if not type_id:
+                _bad()
+            offset = where & 0xFFFFFF if r.kflag else where
+            if r.kind == _UNION and offset:
+                _bad()
+            if offset < last or -(-offset // 8) > r.size:
+                _bad()
+            last = offset
+
+    def func_meta(self, r: _Record) -> None:
+        if r.vlen > 2:
+            _bad()
+
+    def var_meta(self, r: _Record) -> None:
+        (linkage,) = struct.unpack_from("<I", self.data, r.at)
+        if not r.size or linkage not in (0, 1):
+            _bad()
+
+    def datasec_meta(self, r: _Record) -> None:
+        """btf_datasec_check_meta()."""
+        if not r.size:
+            _bad()
+        last = total = 0
+        for n in range(r.vlen):
+            type_id, offset, size = struct.unpack_from("<3I", self.data, r.at + n * 12)
+            if not type_id or offset < last or offset >= r.size:
+                _bad()
+            last = offset + size
+            if last > r.size:
+                _bad()
+            total += size
+        if r.size < total:
+            _bad()
+
+    def decl_tag_meta(self, r: _Record) -> None:
+        (component,) = struct.unpack_from("<i", self.data, r.at)
+        if component < -1:
+            _bad()
+
+    # --- the second walk: btf_check_all_types()
+
+    def kind_of(self, id: int) -> int:
+        """The kind of a type; EINVAL if there is none."""
+        if id >= len(self.records):
+            _bad()
+        return self.records[id].kind
+
+    def resolve(self, id: int, path: tuple[int, ...] = ()) -> None:
+        """Everything a type refers to exists and does not contain the type itself."""
+        if id in path or len(path) >= _DEPTH:
+            raise err(errno.E2BIG if len(path) >= _DEPTH else errno.EINVAL)
+        r = self.records[id]
+        path = (*path, id)
+        if r.kind in _MODIFIERS or r.kind == _VAR:
+            kind = self.kind_of(r.size)
+            if kind in (_FUNC, _VAR, _DATASEC, _DECL_TAG):
+                _bad()
+            if r.kind == _VAR:
+                self.sized(r.size, path)
+            elif kind != _VOID:
+                self.resolve(r.size, path)
+        elif r.kind == _PTR:
+            # what is behind a pointer ends a path, except for a chain of pointers and modifiers
+            if self.kind_of(r.size) in (_FUNC, _VAR, _DATASEC, _DECL_TAG):
+                _bad()
+            if self.kind_of(r.size) in (*_MODIFIERS, _PTR):
+                self.resolve(r.size, path)
+        elif r.kind == _ARRAY:
+            element, index, _count = struct.unpack_from("<3I", self.data, r.at)
+            if self.stripped(index) != _INT:
+                _bad()
+            self.sized(element, path)
+        elif r.kind in (_STRUCT, _UNION):
+            for n in range(r.vlen):
+                _name, member, _where = struct.unpack_from("<3I", self.data, r.at + n * 12)
+                self.sized(member, path)
+        elif r.kind == _FUNC:
+            if self.kind_of(r.size) != _FUNC_PROTO:
+                _bad()
+        elif r.kind == _DATASEC:
+            for n in range(r.vlen):
+                type_id, _offset, _size = struct.unpack_from("<3I", self.data, r.at + n * 12)
+                if self.kind_of(type_id) not in (_VAR, _FUNC):
+                    _bad()
+        elif r.kind == _DECL_TAG:
+            if self.kind_of(r.size) not in (_STRUCT, _UNION, _FUNC, _VAR, _TYPEDEF):
+                _bad()
+        elif r.kind == _FUNC_PROTO:
+            self.proto(r)
+
+    def proto(self, r: _Record) -> None:
+        """btf_func_proto_check()."""
+        if r.size and self.kind_of(r.size) in (_FUNC, _VAR, _DATASEC, _DECL_TAG):
+            _bad()
+        for n in range(r.vlen):
+            name, type_id = struct.unpack_from("<2I", self.data, r.at + n * 8)
+            if not type_id:
+                if n < r.vlen - 1 or name:
+                    _bad()
+                continue
+            if self.kind_of(type_id) in (_FUNC, _VAR, _DATASEC, _DECL_TAG):
+                _bad()
+            if name:
+                self.identifier(name)
+
+    def stripped(self, id: int) -> int:
+        """The kind under modifiers."""
+        for _ in range(_DEPTH):
+            kind = self.kind_of(id)
+            if kind not in _MODIFIERS:
+                return kind
+            id = self.records[id].size
+        _bad()
+
+    def sized(self, id: int, path: tuple[int, ...]) -> None:
+        """The type has a size: it is not void, a function, or only declared."""
+        if self.stripped(id) not in _SIZED:
+            _bad()
+        self.resolve(id, path)
+
+
+_METAS = {
+    _INT: _Checker.int_meta,
+    _ARRAY: _Checker.array_meta,
+    _ENUM: _Checker.enum_meta,
+    _ENUM64: _Checker.enum_meta,
+    _FLOAT: _Checker.float_meta,
+    _STRUCT: _Checker.struct_meta,
+    _UNION: _Checker.struct_meta,
+    _FUNC: _Checker.func_meta,
+    _VAR: _Checker.var_meta,
+    _DATASEC: _Checker.datasec_meta,
+    _DECL_TAG: _Checker.decl_tag_meta,
+}
+
+
+def check_btf(data: bytes) -> None:
+    """Raise what the kernel answers to BTF that it does not take. btf_parse()."""
+    types, strings = _sections(data)
+    checker = _Checker(types, strings)
+    checker.metas()
+    for id in range(1, len(checker.records)):
+        checker.resolve(id)
+
+
+def _sections(data: bytes) -> tuple[bytes, bytes]:
+    """btf_parse_hdr(), btf_check_sec_info(), btf_parse_str_sec()."""
+    if len(data) < 8:
+        _bad()
+    length = int.from_bytes(data[4:8], "little")
+    if length > len(data) or length < 24:
+        _bad()
+    if length > 24 and any(data[24:length]):
+        raise err(errno.E2BIG)
+    magic, version, flags, _length, type_at, type_len, str_at, str_len = _HEADER.unpack_from(data)
+    if magic != MAGIC:
+        _bad()
+    if version != 1 or flags:
+        raise err(ENOTSUPP)
+    rest = len(data) - length
+    if not rest:
+        _bad()
+    at = 0
+    for offset, size in sorted([(type_at, type_len), (str_at, str_len)]):
+        # sections follow one another without a gap and fill the data
+        if offset >= rest or at != offset or size > rest - at:
+            _bad()
+        at += size
+    if at != rest:
+        _bad()
+    strings = data[length + str_at : length + str_at + str_len]
+    if type_at % 4 or str_at + str_len != rest or not strings or strings[0] or strings[-1]:
+        _bad()
+    if not type_len:
+        _bad()
+    return data[length + type_at : length + type_at + type_len], strings

@@ -1,0 +1,211 @@
+"""BTF objects and tokens."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING
+
+from bpflens.abi.attrs import BtfLoad
+from bpflens.abi.enums import Cmd, MapFlag
+from bpflens.btf import Btf
+from bpflens.btf import types as t
+from bpflens.engine.btfcheck import check_btf
+from bpflens.engine.call import Call, command, err
+from bpflens.engine.creds import Cap, Creds
+from bpflens.engine.files import O_RDONLY, File, Node
+from bpflens.engine.info import copy_name
+from bpflens.engine.objects import Object, install
+from bpflens.errors import FormatError
+
+if TYPE_CHECKING:
+    from bpflens.engine.engine import Engine
+
+_INFO = struct.Struct("=QIIQII")
+_LONGEST = 16 << 20
+"""BTF_MAX_SIZE."""
+
+
+class Token(Node):
+    """A BPF token: rights that were delegated with a bpffs."""
+
+    __slots__ = ()
+
+    anon = "/bpf-token (deleted)"
+
+
+class Special:
+    """The fields of a value that user space does not see: bpf_spin_lock and its like."""
+
+    __slots__ = ("fields", "lock")
+
+    def __init__(self, fields: tuple[tuple[int, int], ...], lock: bool) -> None:
+        self.fields = fields
+        """(offset, size) of each."""
+        self.lock = lock
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Special) and self.fields == other.fields
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def hidden(self, value: bytes) -> bytes:
+        """The value as read: zeros there. check_and_init_map_value()."""
+        for at, size in self.fields:
+            value = value[:at] + bytes(size) + value[at + size :]
+        return value
+
+    def kept(self, value: bytes, old: bytes) -> bytes:
+        """The value as stored: what was there stays. copy_map_value()."""
+        for at, size in self.fields:
+            value = value[:at] + (old[at : at + size] or bytes(size)) + value[at + size :]
+        return value
+
+
+_SPECIAL = {"bpf_spin_lock": 4, "bpf_timer": 16, "bpf_wq": 16, "bpf_refcount": 4}
+"""Structs with a meaning inside a value, and their sizes (btf_parse_fields())."""
+
+
+class BtfObject(Object):
+    """Types that a program or map refers to, or the kernel's own."""
+
+    __slots__ = ("_types", "data", "kernel", "name")
+
+    space = "btf"
+    anon = "anon_inode:btf"
+    mode = O_RDONLY
+
+    def __init__(self, engine: Engine, creds: Creds, data: bytes, kernel: str = "") -> None:
+        super().__init__(engine, creds)
+        self.info_size = self.info_end = 32
+        self.data = data
+        self.kernel = bool(kernel)
+        self.name = kernel.encode()
+        self._types: Btf | None = None
+
+    @classmethod
+    def of_kernel(cls, engine: Engine, data: bytes) -> BtfObject:
+        """The BTF of vmlinux: ID 1, and never gone. Without `data` it has no types."""
+        made = cls(engine, Creds(), data or _EMPTY, "vmlinux")
+        made.publish()
+        made.hold()
+        return made
+
+    @property
+    def types(self) -> Btf:
+        """The types, parsed when first asked for."""
+        if self._types is None:
+            self._types = Btf.parse(self.data)
+        return self._types
+
+    def type(self, id: int) -> t.Type:
+        """The type under modifiers; EINVAL if there is none."""
+        try:
+            return self.types.strip(id)
+        except FormatError as bad:
+            raise err(errno.EINVAL) from bad
+
+    def size_of(self, id: int) -> int:
+        """btf_type_id_size(): EINVAL for what has no size."""
+        try:
+            return self.types.sizeof(id)
+        except FormatError as bad:
+            raise err(errno.EINVAL) from bad
+
+    def is_int(self, id: int, bits: int) -> bool:
+        """Whether the type is an integer that fills exactly so many bits."""
+        if not id:
+            return False
+        found = self.types[id]
+        return isinstance(found, t.Int) and found.bits == bits and not found.offset
+
+    def is_struct(self, id: int) -> bool:
+        """Whether the type is a struct."""
+        return bool(id) and isinstance(self.types[id], t.Struct)
+
+    def special(self, id: int) -> Special | None:
+        """btf_parse_fields() of a value's type, one level deep."""
+        found = self.type(id)
+        if not isinstance(found, t.Struct):
+            return None
+        fields = []
+        lock = False
+        for member in found.members:
+            inner = self.type(member.type_id)
+            if isinstance(inner, t.Struct) and inner.name in _SPECIAL:
+                size = _SPECIAL[inner.name]
+                if inner.size != size or member.bit_offset % 8:
+                    raise err(errno.EINVAL)
+                fields.append((member.bit_offset // 8, size))
+                lock = lock or inner.name == "bpf_spin_lock"
+        return Special(tuple(fields), lock) if fields else None
+
+    def struct_ops_size(self, id: int) -> int:
+        """The size of a struct_ops value type of the kernel; 0 if the type is none."""
+        try:
+            found = self.types[id]
+        except FormatError:
+            return 0
+        if isinstance(found, t.Struct) and found.name.startswith("bpf_struct_ops_"):
+            return found.size
+        return 0
+
+    def info(self, call: Call, file: File, data: bytearray, told: int) -> None:
+        """btf_get_info_by_fd(): a name that does not fit is told with the error."""
+        at, room, _id, name_at, name_room, _kernel = _INFO.unpack_from(data)
+        if bool(name_at) != bool(name_room):
+            raise err(errno.EINVAL)
+        size = min(room, len(self.data))
+        if size:
+            call.mem.write(at, self.data[:size])
+        _INFO.pack_into(data, 0, at, len(self.data), self.id, name_at, len(self.name), self.kernel)
+        if name_at:
+            failed = copy_name(call, self.name, name_at, name_room)
+            if failed:
+                call.mem.write(call_info_at(call), bytes(data[:told]))
+                call.put_u32(4, told)
+                raise err(failed)
+
+    def fdinfo(self, file: File) -> str:
+        return f"btf_id:\t{self.id}\n"
+
+
+def call_info_at(call: Call) -> int:
+    """Where the caller of OBJ_GET_INFO_BY_FD wants its info."""
+    return int.from_bytes(call.raw[8:16], "little")
+
+
+_EMPTY = struct.pack("<HBB5I", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0"
+
+
+@command(Cmd.BTF_LOAD, BtfLoad)
+def btf_load(call: Call, attr: BtfLoad) -> int:
+    """bpf_btf_load(), btf_new_fd()."""
+    if attr.btf_flags & ~MapFlag.TOKEN_FD:
+        raise err(errno.EINVAL)
+    if attr.btf_flags & MapFlag.TOKEN_FD:
+        call.engine.token(call.task, attr.btf_token_fd)
+    call.task.require(Cap.BPF)
+    if attr.btf_size > _LONGEST:
+        raise err(errno.E2BIG)
+    check_log(attr.btf_log_level, attr.btf_log_buf, attr.btf_log_size)
+    data = call.mem.read(attr.btf, attr.btf_size)
+    try:
+        check_btf(data)
+    finally:
+        if call.size >= 32:
+            call.put_u32(28, 0)
+    made = BtfObject(call.engine, call.task.creds, data)
+    return install(call.task, made, O_RDONLY)
+
+
+def check_log(level: int, at: int, size: int) -> None:
+    """bpf_verifier_log_attr_valid()."""
+    if bool(at) != bool(size):
+        raise err(errno.EINVAL)
+    if at and not level:
+        raise err(errno.EINVAL)
+    if level & ~0xF:
+        raise err(errno.EINVAL)
+    if size > 0xFFFFFFFF >> 2:
+        raise err(errno.EINVAL)

@@ -1,0 +1,77 @@
+"""The tree of cgroups."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from bpflens.engine.call import err
+from bpflens.engine.files import Node
+
+if TYPE_CHECKING:
+    from bpflens.engine.engine import Engine
+    from bpflens.engine.links.cgroup import CgroupHook
+
+
+class Cgroup(Node):
+    """A cgroup of the v2 hierarchy; `hooks` holds what is attached, by attach type."""
+
+    __slots__ = ("children", "engine", "gone", "hooks", "id", "name", "parent")
+
+    def __init__(self, engine: Engine, parent: Cgroup | None, name: str) -> None:
+        self.engine = engine
+        self.parent = parent
+        self.name = name
+        self.id = parent.root().count() + 1 if parent else 1
+        self.children: dict[str, Cgroup] = {}
+        self.hooks: dict[int, CgroupHook] = {}
+        self.gone = False
+
+    def root(self) -> Cgroup:
+        """The top of the tree."""
+        return self.parent.root() if self.parent else self
+
+    def count(self) -> int:
+        """The highest ID in the tree."""
+        return max([self.id, *(child.count() for child in self.children.values())])
+
+    @property
+    def path(self) -> str:
+        """As in /proc/PID/cgroup."""
+        if not self.parent:
+            return "/"
+        return self.parent.path.rstrip("/") + "/" + self.name
+
+    def make(self, name: str) -> Cgroup:
+        """mkdir(2)."""
+        if name in self.children:
+            raise err(errno.EEXIST)
+        child = self.children[name] = Cgroup(self.engine, self, name)
+        return child
+
+    def find(self, path: str) -> Cgroup:
+        """The cgroup at a path like /a/b; ENOENT."""
+        found = self
+        for name in path.split("/"):
+            if name:
+                child = found.children.get(name)
+                if child is None:
+                    raise err(errno.ENOENT)
+                found = child
+        return found
+
+    def lineage(self) -> list[Cgroup]:
+        """From this one up to the root."""
+        return [self, *(self.parent.lineage() if self.parent else [])]
+
+    def remove(self) -> None:
+        """rmdir(2): what is attached goes, links stay without a cgroup. cgroup_bpf_release()."""
+        if self.children:
+            raise err(errno.EBUSY)
+        self.gone = True
+        if self.parent:
+            del self.parent.children[self.name]
+        for hook in self.hooks.values():
+            hook.clear()
+        self.hooks.clear()
+        self.engine.work()

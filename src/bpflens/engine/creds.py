@@ -1,0 +1,137 @@
+"""Who may do what: credentials, and the two policies.
+
+`owner` is the rule of the mail of 2017 that the ID scheme comes from: an object is open by its ID
+to the user who made it, and to root. `linux` is what was shipped: capabilities.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+OVERFLOW_UID = 65534
+"""What a user is called in a user namespace that does not know it (kernel.overflowuid)."""
+
+
+class Cap(IntEnum):
+    """The capabilities that bpf(2) asks for (include/uapi/linux/capability.h)."""
+
+    NET_ADMIN = 12
+    SYS_ADMIN = 21
+    SYS_RESOURCE = 24
+    SYSLOG = 34
+    PERFMON = 38
+    BPF = 39
+
+
+ALL_CAPS = (1 << 41) - 1
+"""CAP_CHECKPOINT_RESTORE (40) is the last one."""
+
+
+class Creds:
+    """Credentials of a task, and of a file: those of the task that opened it."""
+
+    __slots__ = ("caps", "gid", "uid")
+
+    def __init__(self, uid: int = 0, gid: int = 0, caps: Iterable[int] | None = None) -> None:
+        self.uid = uid
+        self.gid = gid
+        if caps is None:
+            self.caps = ALL_CAPS if uid == 0 else 0
+        else:
+            self.caps = sum({1 << cap for cap in caps})
+
+    def has(self, cap: int) -> bool:
+        """Whether the capability is in the effective set."""
+        return bool(self.caps >> cap & 1)
+
+
+class Owned(Protocol):
+    """What a policy needs to know of an object."""
+
+    uid: int
+
+
+class Policy(Protocol):
+    """The questions that the engine asks before it does something."""
+
+    def capable(self, creds: Creds, cap: int) -> bool:
+        """Whether making and attaching things that need `cap` is allowed."""
+        ...
+
+    def may_walk(self, creds: Creds) -> bool:
+        """Whether the IDs may be listed."""
+        ...
+
+    def may_open(self, creds: Creds, obj: Owned | None) -> bool:
+        """Whether the object with this ID (None: there is none) may be opened."""
+        ...
+
+    def may_look(self, creds: Creds, uid: int) -> bool:
+        """Whether a task of `uid` may be looked into (TASK_FD_QUERY)."""
+        ...
+
+    def sees_all(self, creds: Creds, obj: Owned) -> bool:
+        """Whether a holder of a program's fd is told all of it."""
+        ...
+
+    def sees_raw(self, opener: Creds, obj: Owned) -> bool:
+        """Whether instructions may show kernel addresses to one who opened the file."""
+        ...
+
+
+class LinuxPolicy:
+    """Capabilities, as shipped; sysctl kernel.unprivileged_bpf_disabled is 1 or 2."""
+
+    def __init__(self, unprivileged_disabled: bool = True) -> None:
+        self.unprivileged_disabled = unprivileged_disabled
+
+    def capable(self, creds: Creds, cap: int) -> bool:
+        # bpf_capable(), perfmon_capable(), and bpf_net_capable() accept CAP_SYS_ADMIN too.
+        return creds.has(cap) or creds.has(Cap.SYS_ADMIN)
+
+    def may_walk(self, creds: Creds) -> bool:
+        return creds.has(Cap.SYS_ADMIN)
+
+    def may_open(self, creds: Creds, obj: Owned | None) -> bool:
+        return creds.has(Cap.SYS_ADMIN)
+
+    def may_look(self, creds: Creds, uid: int) -> bool:
+        return creds.has(Cap.SYS_ADMIN)
+
+    def sees_all(self, creds: Creds, obj: Owned) -> bool:
+        return self.capable(creds, Cap.BPF)
+
+    def sees_raw(self, opener: Creds, obj: Owned) -> bool:
+        return opener.has(Cap.SYSLOG)  # kallsyms_show_value() with kptr_restrict 1
+
+
+class OwnerPolicy:
+    """The mail: anyone makes objects and lists IDs; the same user, or root, opens them."""
+
+    def capable(self, creds: Creds, cap: int) -> bool:
+        return True
+
+    def may_walk(self, creds: Creds) -> bool:
+        return True
+
+    def may_open(self, creds: Creds, obj: Owned | None) -> bool:
+        return obj is None or creds.uid in (0, obj.uid)
+
+    def may_look(self, creds: Creds, uid: int) -> bool:
+        return creds.uid in (0, uid)
+
+    def sees_all(self, creds: Creds, obj: Owned) -> bool:
+        return creds.uid in (0, obj.uid)
+
+    def sees_raw(self, opener: Creds, obj: Owned) -> bool:
+        return opener.uid in (0, obj.uid)
+
+
+POLICIES: dict[str, type[LinuxPolicy] | type[OwnerPolicy]] = {
+    "owner": OwnerPolicy,
+    "linux": LinuxPolicy,
+}

@@ -1,0 +1,186 @@
+"""The engine: the object system of bpf(2) in Python, byte for byte like Linux at the door.
+
+It runs no programs and has no clock, files or sockets of its own: what it knows of the world
+is given to its constructor.
+"""
+
+from __future__ import annotations
+
+import errno
+import random
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from bpflens.engine import families as families
+from bpflens.engine.bpffs import Bpffs, Directory
+from bpflens.engine.btfs import BtfObject, Token
+from bpflens.engine.call import COMMANDS, Call, err
+from bpflens.engine.cgroups import Cgroup
+from bpflens.engine.creds import POLICIES, Creds
+from bpflens.engine.ids import Idr
+from bpflens.engine.net import NetNs
+from bpflens.engine.release import RELEASES
+from bpflens.engine.tasks import Task
+from bpflens.port.doors import Clock
+
+if TYPE_CHECKING:
+    from bpflens.port.memory import Memory
+
+_LONGEST = 4096
+"""PAGE_SIZE."""
+
+START = Clock(realtime=1_700_000_000_000_000_000, boottime=60_000_000_000)
+"""Where the clock stands if none is given: it then goes a microsecond further at each look."""
+
+
+class Engine:
+    """A BPF object system. `task()` gives the first caller.
+
+    `release` is "6.1", "6.12" or "6.18"; `policy` is "owner" (the same user as the maker, or root)
+    or "linux" (capabilities). `vmlinux` is the kernel's BTF, if programs are to name its types.
+    """
+
+    def __init__(
+        self,
+        release: str = "6.18",
+        policy: str = "owner",
+        cpus: int = 2,
+        clock: Callable[[], Clock] | None = None,
+        seed: int = 0,
+        vmlinux: bytes = b"",
+    ) -> None:
+        self.release = RELEASES[release]
+        self.policy = POLICIES[policy]()
+        self.cpus = cpus
+        self.memory = 1 << 32
+        """Bytes of the machine."""
+        self.current: Task
+        """Who is calling: bpf(2) sets it."""
+        self.random = random.Random(seed)
+        self.ids: dict[str, Idr[Any]] = {kind: Idr() for kind in ("prog", "map", "btf", "link")}
+        self.tasks: dict[int, Task] = {}
+        self.sysctls = {
+            "kernel/unprivileged_bpf_disabled": 2,
+            "kernel/kptr_restrict": 1,
+            "kernel/bpf_stats_enabled": 0,
+            "net/core/bpf_jit_harden": 0,
+            "net/core/bpf_jit_enable": 1,
+            "kernel/perf_event_paranoid": 2,
+        }
+        self.stats_users = 0
+        self._clock = clock
+        self._ticks = 0
+        self._inodes = 0
+        self._work: deque[Callable[[], None]] = deque()
+        self._working = False
+        ends = self.release.ends
+        self._commands = {
+            cmd: (known.record.__new__, known.record, known.record.__struct__.unpack_from,
+                  ends.get(cmd, known.end), known.handler, known.checked)
+            for cmd, known in COMMANDS.items()
+            if cmd < self.release.commands
+        }  # fmt: skip
+        self.netns = NetNs(self)
+        self.cgroup = Cgroup(self, None, "")
+        self.root = Directory(self)
+        self.mounts: dict[str, Bpffs] = {}
+        for path in ("/tmp", "/proc", "/run", "/sys/fs/cgroup"):
+            self.root.make(path)
+        self.mount_bpffs("/sys/fs/bpf")
+        self.vmlinux = BtfObject.of_kernel(self, vmlinux)
+
+    # --- the world
+
+    def task(
+        self,
+        uid: int = 0,
+        gid: int | None = None,
+        caps: list[int] | None = None,
+        comm: str = "task",
+        nofile: int = 1 << 20,
+        creds: Creds | None = None,
+    ) -> Task:
+        """A new process. `caps` None means all for root, none for others."""
+        creds = creds or Creds(uid, uid if gid is None else gid, caps)
+        task = Task(self, creds, comm, nofile, self.netns)
+        task.pid = max(self.tasks, default=0) + 1
+        self.tasks[task.pid] = task
+        return task
+
+    def mount_bpffs(self, path: str) -> Bpffs:
+        """Mount a new bpffs."""
+        self.mounts[path] = self.root.mount(path)
+        return self.mounts[path]
+
+    def clock(self) -> Clock:
+        """What time it is."""
+        if self._clock:
+            return self._clock()
+        self._ticks += 1000
+        return Clock(START.realtime + self._ticks, START.boottime + self._ticks)
+
+    def inode(self) -> int:
+        """A number for a new inode; the first ones are well-known elsewhere."""
+        self._inodes += 1
+        return 0xF0000000 + self._inodes
+
+    def afford(self, size: int) -> None:
+        """ENOMEM for what no machine of this size could hold."""
+        if size > self.memory:
+            raise err(errno.ENOMEM)
+
+    def token(self, task: Task, fd: int) -> Token:
+        """bpf_token_get_from_fd()."""
+        return task.files.get(fd, Token)
+
+    # --- what the kernel does behind the caller's back
+
+    def later(self, job: Callable[[], None]) -> None:
+        """Do `job` when the call is over, as a work queue does: so no free nests in another."""
+        self._work.append(job)
+
+    def work(self) -> None:
+        """Do what was put off."""
+        if self._work and not self._working:
+            self._working = True
+            try:
+                while self._work:
+                    self._work.popleft()()
+            finally:
+                self._working = False
+
+    # --- bpf(2)
+
+    def bpf(self, task: Task, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        """__sys_bpf(): only the low 32 bits of cmd and size count."""
+        size &= 0xFFFFFFFF
+        known = self.release.attr_size
+        if size > known:
+            # bpf_check_uarg_tail_zero()
+            if size > _LONGEST or any(mem.read(attr + known, size - known)):
+                raise err(errno.E2BIG)
+            raw = mem.read(attr, known)
+        else:
+            raw = mem.read(attr, size)
+        entry = self._commands.get(cmd & 0xFFFFFFFF)
+        if entry is None:
+            raise err(errno.EINVAL)
+        new, record, unpack, end, handler, checked = entry
+        told = len(raw)
+        if checked and told > end and raw.count(0, end) != told - end:
+            raise err(errno.EINVAL)
+        if told < record.__size__:
+            raw += bytes(record.__size__ - told)
+        self.current = task
+        fields = new(record)
+        fields.__fill__(unpack(raw), told)
+        try:
+            return handler(Call(self, task, mem, attr, size, raw), fields)
+        finally:
+            if self._work:
+                self.work()
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{len(idr)} {kind}" for kind, idr in self.ids.items())
+        return f"<Engine {self.release.name}: {counts}>"

@@ -1,0 +1,87 @@
+"""Commands that stand alone: statistics, tokens, streams, test runs, binding a map."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from bpflens.abi.attrs import EnableStats, ProgBindMap, ProgStreamRead, ProgTestRun, TokenCreate
+from bpflens.abi.enums import Cmd, StatsType, StreamId
+from bpflens.engine.bpffs import Bpffs, Directory
+from bpflens.engine.call import Call, command, err
+from bpflens.engine.creds import Cap
+from bpflens.engine.files import O_RDONLY, File, Node
+from bpflens.engine.maps.base import Map
+from bpflens.engine.progs.prog import Prog
+from bpflens.errors import ENOTSUPP
+
+if TYPE_CHECKING:
+    from bpflens.engine.engine import Engine
+
+
+class Stats(Node):
+    """While a file is open on this, run time would be counted."""
+
+    __slots__ = ("engine",)
+
+    anon = "anon_inode:bpf-stats"
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+
+    def closed(self, file: File) -> None:
+        self.engine.stats_users -= 1
+
+
+@command(Cmd.ENABLE_STATS, EnableStats)
+def enable_stats(call: Call, attr: EnableStats) -> int:
+    """bpf_enable_stats(). The engine runs no programs, so the counts stay zero."""
+    task = call.task
+    if not call.engine.policy.may_walk(task.creds):
+        raise err(errno.EPERM)
+    if attr.type != StatsType.RUN_TIME:
+        raise err(errno.EINVAL)
+    fd = task.files.add(File(Stats(call.engine), O_RDONLY, task.creds))
+    call.engine.stats_users += 1
+    return fd
+
+
+@command(Cmd.TOKEN_CREATE, TokenCreate)
+def token_create(call: Call, attr: TokenCreate) -> int:
+    """bpf_token_create(): in the first user namespace there are no tokens."""
+    if attr.flags:
+        raise err(errno.EINVAL)
+    directory = call.task.files.get(attr.bpffs_fd, Directory)
+    if not isinstance(directory, Bpffs):
+        raise err(errno.EINVAL)
+    if not call.task.creds.has(Cap.BPF):
+        raise err(errno.EPERM)
+    raise err(errno.EOPNOTSUPP)
+
+
+@command(Cmd.PROG_BIND_MAP, ProgBindMap)
+def prog_bind_map(call: Call, attr: ProgBindMap) -> int:
+    """bpf_prog_bind_map()."""
+    if attr.flags:
+        raise err(errno.EINVAL)
+    prog = call.task.files.get(attr.prog_fd, Prog)
+    prog.bind(call.task.files.get(attr.map_fd, Map))
+    return 0
+
+
+@command(Cmd.PROG_STREAM_READ_BY_FD, ProgStreamRead)
+def stream_read(call: Call, attr: ProgStreamRead) -> int:
+    """prog_stream_read(): nothing is ever written to a stream here."""
+    call.task.files.get(attr.prog_fd, Prog)
+    if attr.stream_id not in (StreamId.STDOUT, StreamId.STDERR):
+        raise err(errno.ENOENT)
+    return 0
+
+
+@command(Cmd.PROG_TEST_RUN, ProgTestRun)
+def test_run(call: Call, attr: ProgTestRun) -> int:
+    """bpf_prog_test_run(): the engine runs no programs, so no type has a test run."""
+    if bool(attr.ctx_size_in) != bool(attr.ctx_in) or bool(attr.ctx_size_out) != bool(attr.ctx_out):
+        raise err(errno.EINVAL)
+    call.task.files.get(attr.prog_fd, Prog)
+    raise err(ENOTSUPP)

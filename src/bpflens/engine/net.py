@@ -1,0 +1,191 @@
+"""Network namespaces, their devices with XDP, sockets, and the netlink door."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Any
+
+from bpflens.abi.enums import AttachType
+from bpflens.abi.netlink import IFINFO, NETLINK_ROUTE, IfLa, IfLaXdp, NlMsgType, XdpAttached
+from bpflens.engine.call import err
+from bpflens.engine.files import Node
+
+if TYPE_CHECKING:
+    from bpflens.engine.engine import Engine
+    from bpflens.engine.links.mprog import Mprog
+    from bpflens.engine.progs.prog import Prog
+    from bpflens.engine.tasks import Task
+
+UPDATE_IF_NOEXIST, SKB, DRV, HW, REPLACE = 1, 2, 4, 8, 16
+"""XDP_FLAGS_* (include/uapi/linux/if_link.h)."""
+MODES = SKB | DRV | HW
+
+_XDP_MODES = (
+    (SKB, IfLaXdp.SKB_PROG_ID, XdpAttached.SKB),
+    (DRV, IfLaXdp.DRV_PROG_ID, XdpAttached.DRV),
+    (HW, IfLaXdp.HW_PROG_ID, XdpAttached.HW),
+)
+_ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
+_UP = 0x1 | 0x40  # IFF_UP, IFF_RUNNING
+
+
+class Socket(Node):
+    """A socket; what it is good for is said by whoever makes it."""
+
+    __slots__ = ("cookie", "established", "filter", "reuseport")
+
+    anon = "socket:[1]"
+
+    def __init__(
+        self, cookie: int = 1, *, established: bool = False, reuseport: bool = False
+    ) -> None:
+        self.cookie = cookie
+        self.established = established
+        self.reuseport = reuseport
+        self.filter: Prog | None = None
+        """SO_ATTACH_BPF."""
+
+    def attach(self, prog: Prog) -> None:
+        """setsockopt(SO_ATTACH_BPF)."""
+        prog.hold()
+        if self.filter:
+            self.filter.drop()
+        self.filter = prog
+
+    def drop(self) -> None:
+        if self.filter:
+            self.filter.drop()
+            self.filter = None
+
+
+class Device:
+    """A network device. `native` says whether its driver has ndo_bpf."""
+
+    __slots__ = ("index", "name", "native", "netns", "tcx", "xdp")
+
+    def __init__(self, netns: NetNs, index: int, name: str, native: bool) -> None:
+        self.netns = netns
+        self.index = index
+        self.name = name
+        self.native = native
+        self.xdp: dict[int, tuple[Prog, Any]] = {}
+        """Mode → program, and the link that holds it or None."""
+        self.tcx: dict[int, Mprog] = {}
+
+    def xdp_attach(
+        self, new: Prog | None, flags: int, *, link: Any = None, old: Prog | None = None
+    ) -> int:
+        """dev_xdp_attach(); returns the mode."""
+        modes = flags & MODES
+        if link and flags & ~MODES:
+            raise err(errno.EINVAL)
+        if modes & modes - 1:
+            raise err(errno.EINVAL)
+        if old and not flags & REPLACE:
+            raise err(errno.EINVAL)
+        mode = modes or (DRV if self.native else SKB)
+        current, holder = self.xdp.get(mode, (None, None))
+        if holder or (link and current):
+            raise err(errno.EBUSY)
+        if flags & REPLACE and current is not old:
+            raise err(errno.EEXIST)
+        if new:
+            if flags & UPDATE_IF_NOEXIST and current:
+                raise err(errno.EBUSY)
+            if mode != HW and (DRV if mode == SKB else SKB) in self.xdp:
+                raise err(errno.EEXIST)
+            if new.attach_type in (AttachType.XDP_DEVMAP, AttachType.XDP_CPUMAP):
+                raise err(errno.EINVAL)
+        if new is not current and (mode == HW or (mode == DRV and not self.native)):
+            raise err(errno.EOPNOTSUPP)
+        self.xdp_set(mode, new, link)
+        return mode
+
+    def xdp_set(self, mode: int, new: Prog | None, link: Any) -> None:
+        """Put a program in place; a link holds its own reference to it."""
+        old, holder = self.xdp.pop(mode, (None, None))
+        if new:
+            if not link:
+                new.hold()
+            self.xdp[mode] = (new, link)
+        if old and not holder:
+            old.drop()
+
+    def remove(self) -> None:
+        """The device goes: links to it stay, attached to nothing."""
+        for mode, (_prog, link) in list(self.xdp.items()):
+            if link:
+                link.target_gone()
+            self.xdp_set(mode, None, None)
+        for hook in list(self.tcx.values()):
+            hook.clear()
+        self.tcx.clear()
+        for found in list(self.netns.engine.ids["map"].objects.values()):
+            gone = getattr(found, "device_gone", None)
+            if gone:
+                gone(self)
+        del self.netns.devices[self.index]
+
+    def message(self) -> bytes:
+        """The body of RTM_NEWLINK: rtnl_fill_ifinfo(), as far as it is about BPF."""
+        loopback = self.index == 1
+        head = IFINFO.pack(0, _ARPHRD_LOOPBACK if loopback else _ARPHRD_ETHER, self.index, _UP, 0)
+        # rtnl_xdp_fill() nests without NLA_F_NESTED
+        xdp = b""
+        attached: int = XdpAttached.NONE
+        prog_id = 0
+        for mode, attribute, value in _XDP_MODES:
+            if mode in self.xdp:
+                prog_id = self.xdp[mode][0].id
+                xdp += nla(attribute, prog_id.to_bytes(4, "little"))
+                attached = XdpAttached.MULTI if attached else value
+        xdp += nla(IfLaXdp.ATTACHED, bytes([attached]))
+        if attached not in (XdpAttached.NONE, XdpAttached.MULTI):
+            xdp += nla(IfLaXdp.PROG_ID, prog_id.to_bytes(4, "little"))
+        return head + nla(IfLa.IFNAME, self.name.encode() + b"\0") + nla(IfLa.XDP, xdp)
+
+
+class NetNs(Node):
+    """A network namespace; `hooks` holds what is attached to itself, by attach type."""
+
+    __slots__ = ("_next", "devices", "engine", "filters", "hooks", "inode")
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.inode = engine.inode()
+        self.devices: dict[int, Device] = {}
+        self.hooks: dict[int, list[Any]] = {}
+        self.filters: list[Any] = []
+        """Links of netfilter programs."""
+        self._next = 1
+        self.add("lo", native=False)
+
+    def add(self, name: str, native: bool = True) -> Device:
+        """A new device with the next index."""
+        device = Device(self, self._next, name, native)
+        self.devices[self._next] = device
+        self._next += 1
+        return device
+
+
+def nla(kind: int, data: bytes) -> bytes:
+    """A netlink attribute, padded to 4 bytes."""
+    size = 4 + len(data)
+    head = size.to_bytes(2, "little") + kind.to_bytes(2, "little")
+    return (head + data).ljust(size + 3 & ~3, b"\0")
+
+
+class EngineNet:
+    """`NetPort` of a task: its network namespace."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def dump(self, protocol: int, request: bytes) -> list[bytes]:
+        """See `NetPort.dump`; RTM_GETLINK is known, the rest is EOPNOTSUPP."""
+        if protocol != NETLINK_ROUTE:
+            raise err(errno.EPROTONOSUPPORT)
+        kind = int.from_bytes(request[4:6], "little")
+        if kind != NlMsgType.GETLINK:
+            raise err(errno.EOPNOTSUPP)
+        return [device.message() for device in self._task.netns.devices.values()]

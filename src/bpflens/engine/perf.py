@@ -1,0 +1,74 @@
+"""Perf events, as far as programs hang at them."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from bpflens.engine.call import err
+from bpflens.engine.files import Node
+
+if TYPE_CHECKING:
+    from bpflens.engine.progs.prog import Prog
+
+TRACEPOINT, SOFTWARE = "tracepoint", "event"
+
+
+class PerfEvent(Node):
+    """An event opened with perf_event_open(2). `kind` is tracepoint, kprobe, uprobe, … or event."""
+
+    __slots__ = (
+        "config",
+        "cookie",
+        "kind",
+        "name",
+        "offset",
+        "prog",
+        "refs",
+        "return_probe",
+        "type",
+    )
+
+    anon = "anon_inode:[perf_event]"
+
+    def __init__(
+        self,
+        kind: str = SOFTWARE,
+        name: str = "",
+        *,
+        type: int = 1,
+        config: int = 0,
+        offset: int = 0,
+        return_probe: bool = False,
+    ) -> None:
+        self.kind = kind
+        self.name = name
+        self.type = type
+        self.config = config
+        self.offset = offset
+        self.return_probe = return_probe
+        self.prog: Prog | None = None
+        self.cookie = 0
+        self.refs = 0
+
+    def hold(self) -> None:
+        self.refs += 1
+
+    def drop(self) -> None:
+        self.refs -= 1
+        if not self.refs:
+            self.clear()
+
+    def set(self, prog: Prog, cookie: int = 0) -> None:
+        """perf_event_attach_bpf_prog(): one program an event."""
+        if self.prog:
+            raise err(errno.EEXIST)
+        prog.hold()
+        self.prog = prog
+        self.cookie = cookie
+
+    def clear(self) -> None:
+        """Take the program off."""
+        if self.prog:
+            self.prog.drop()
+            self.prog = None

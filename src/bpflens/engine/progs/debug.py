@@ -1,0 +1,159 @@
+"""Debug information given with a program: func_info and line_info, and what it attaches to."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING
+
+from bpflens.abi.enums import AttachType, ProgType
+from bpflens.btf import types as t
+from bpflens.engine.btfs import BtfObject
+from bpflens.engine.call import err
+from bpflens.engine.progs.prog import FUNC_INFO, LINE_INFO, Prog
+from bpflens.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bpflens.abi.attrs import ProgLoad
+    from bpflens.engine.call import Call
+    from bpflens.engine.progs.xlate import Translated
+    from bpflens.insn import Insn
+
+_LONGEST_RECORD = 252
+"""MAX_FUNCINFO_REC_SIZE, MAX_LINEINFO_REC_SIZE."""
+_FUNC = struct.Struct("<II")
+_LINE = struct.Struct("<IIII")
+
+
+class Debug:
+    """check_btf_info_early(), check_btf_info()."""
+
+    def __init__(self, call: Call, attr: ProgLoad) -> None:
+        self._call = call
+        self._attr = attr
+        self.btf: BtfObject | None = None
+        self.funcs: list[tuple[int, int]] = []
+        self.lines: list[tuple[int, int, int, int]] = []
+
+    def early(self) -> None:
+        """The BTF, and where functions are said to begin."""
+        attr = self._attr
+        if not attr.func_info_cnt and not attr.line_info_cnt:
+            return
+        btf = self._call.task.files.get(attr.prog_btf_fd, BtfObject)
+        if btf.kernel:
+            raise err(errno.EACCES)
+        self.btf = btf
+        if attr.func_info_cnt:
+            _check_record(attr.func_info_rec_size, FUNC_INFO)
+            last = -1
+            for at in range(attr.func_info_cnt):
+                record = self._record(
+                    attr.func_info + at * attr.func_info_rec_size,
+                    attr.func_info_rec_size, FUNC_INFO,
+                )  # fmt: skip
+                where, type_id = _FUNC.unpack(record)
+                if (at == 0 and where) or where <= last:
+                    raise err(errno.EINVAL)
+                found = self._type(type_id)
+                if not isinstance(found, t.Func):
+                    raise err(errno.EINVAL)
+                last = where
+                self.funcs.append((where, type_id))
+
+    def check(self, insns: Sequence[Insn], starts: Sequence[int]) -> None:
+        """Functions begin where they are said to; lines are in order."""
+        attr = self._attr
+        if self.funcs:
+            if [where for where, _type in self.funcs] != list(starts):
+                raise err(errno.EINVAL)
+        elif self.btf is None or len(starts) == 1:
+            pass
+        if not attr.line_info_cnt:
+            return
+        _check_record(attr.line_info_rec_size, LINE_INFO)
+        last = -1
+        pending = list(starts)
+        for at in range(attr.line_info_cnt):
+            record = self._record(
+                attr.line_info + at * attr.line_info_rec_size, attr.line_info_rec_size, LINE_INFO
+            )
+            where, file, line, column = _LINE.unpack(record)
+            if where <= last or where >= len(insns) or not insns[where].code:
+                raise err(errno.EINVAL)
+            self._string(file)
+            self._string(line)
+            if pending and where == pending[0]:
+                pending.pop(0)
+            elif pending and pending[0] < where:
+                raise err(errno.EINVAL)
+            last = where
+            self.lines.append((where, file, line, column))
+        if pending:
+            raise err(errno.EINVAL)
+
+    def _record(self, at: int, size: int, known: int) -> bytes:
+        """One record; what is longer than ours must end in zeros. bpf_check_uarg_tail_zero()."""
+        data = self._call.mem.read(at, size)
+        if any(data[known:]):
+            raise err(errno.E2BIG)
+        return data[:known]
+
+    def _type(self, id: int) -> t.Type:
+        assert self.btf
+        try:
+            return self.btf.types[id]
+        except FormatError as bad:
+            raise err(errno.EINVAL) from bad
+
+    def _string(self, offset: int) -> None:
+        assert self.btf
+        try:
+            self.btf.types.name(offset)
+        except FormatError as bad:
+            raise err(errno.EINVAL) from bad
+
+
+def _check_record(size: int, known: int) -> None:
+    if size < known or size > _LONGEST_RECORD or size % 4:
+        raise err(errno.EINVAL)
+
+
+def keep(made: Prog, found: Translated) -> None:
+    """Keep the records, moved to where their instructions are now."""
+    info, places = found.debug, found.places
+    if info.btf:
+        info.btf.hold()
+        made.btf = info.btf
+    kept: dict[int, tuple[int, ...]] = {}
+    for where, type_id in info.funcs:
+        kept.setdefault(places[where], (type_id,))
+    made.func_info = b"".join(_FUNC.pack(at, *rest) for at, rest in kept.items())
+    kept = {}
+    for where, *rest in info.lines:
+        kept[places[where]] = tuple(rest)
+    made.line_info = b"".join(_LINE.pack(at, *rest) for at, rest in kept.items())
+
+
+def check_target(made: Prog) -> None:
+    """check_attach_btf_id(): what a tracing program is for, as far as the kernel's BTF is known."""
+    if made.type not in (ProgType.TRACING, ProgType.LSM, ProgType.EXT, ProgType.STRUCT_OPS):
+        return
+    if not made.attach_btf_id or made.attach_btf is None:
+        raise err(errno.EINVAL)
+    try:
+        found = made.attach_btf.types[made.attach_btf_id]
+    except FormatError as bad:
+        raise err(errno.EINVAL) from bad
+    if made.type == ProgType.STRUCT_OPS:
+        wanted = isinstance(found, t.Struct)
+    elif made.type == ProgType.TRACING and made.attach_type == AttachType.TRACE_RAW_TP:
+        wanted = isinstance(found, t.Typedef) and found.name.startswith("btf_trace_")
+    elif made.type == ProgType.TRACING and made.attach_type == AttachType.TRACE_ITER:
+        wanted = isinstance(found, t.Func) and found.name.startswith("bpf_iter_")
+    else:
+        wanted = isinstance(found, t.Func)
+    if not wanted:
+        raise err(errno.EINVAL)

@@ -1,0 +1,116 @@
+"""What instructions refer to: maps by fd or by index of fd_array."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING
+
+from bpflens.abi.enums import MapType
+from bpflens.engine.btfs import BtfObject
+from bpflens.engine.call import err
+from bpflens.engine.maps.base import Map
+from bpflens.engine.progs.code import KNOWN
+from bpflens.errors import ENOTSUPP
+from bpflens.insn import Insn
+from bpflens.insn import opcodes as op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bpflens.abi.attrs import ProgLoad
+    from bpflens.engine.call import Call
+
+_MAX_MAPS = 64
+"""MAX_USED_MAPS."""
+_MAX_OFFSET = 1 << 29
+"""BPF_MAX_VAR_OFF."""
+_BY_INDEX = (op.PSEUDO_MAP_IDX, op.PSEUDO_MAP_IDX_VALUE)
+_VALUES = (op.PSEUDO_MAP_VALUE, op.PSEUDO_MAP_IDX_VALUE)
+
+
+class References:
+    """Collects the maps of a program in the order in which it names them."""
+
+    def __init__(self, call: Call, attr: ProgLoad) -> None:
+        self._call = call
+        self._array = attr.fd_array
+        self.maps: list[Map] = []
+        self.places: dict[int, Map] = {}
+        """Index of an instruction → the map that it loads."""
+        if attr.fd_array_cnt:
+            self._whole_array(attr)
+
+    def _whole_array(self, attr: ProgLoad) -> None:
+        """process_fd_array(): with a count, all of it is bound to the program."""
+        if attr.fd_array_cnt > 0x7FFFFFFF // 4:
+            raise err(errno.EINVAL)
+        for at in range(attr.fd_array_cnt):
+            fd = self._fd_at(at)
+            file = self._call.task.files.files.get(fd)
+            if file is None:
+                raise err(errno.EBADF)
+            if isinstance(file.node, Map):
+                self._use(file.node)
+            elif not isinstance(file.node, BtfObject):
+                raise err(errno.EINVAL)
+
+    def _fd_at(self, index: int) -> int:
+        data = self._call.mem.read(self._array + 4 * index, 4)
+        return int.from_bytes(data, "little", signed=True)
+
+    def _use(self, used: Map) -> None:
+        if used in self.maps:
+            return
+        if len(self.maps) >= _MAX_MAPS:
+            raise err(errno.E2BIG)
+        self.maps.append(used)
+
+    def resolve(self, insns: Sequence[Insn]) -> None:
+        """resolve_pseudo_ldimm64(), with the sanity checks that it makes on the way."""
+        at, count = 0, len(insns)
+        while at < count:
+            insn = insns[at]
+            if insn.code & 7 == op.LDX and (insn.code & 0xE0 not in (op.MEM, op.MEMSX) or insn.imm):
+                raise err(errno.EINVAL)
+            if insn.code == op.LD_IMM64:
+                if at + 1 == count or insns[at + 1][:4] != (0, 0, 0, 0):
+                    raise err(errno.EINVAL)
+                if insn.src not in (0, op.PSEUDO_BTF_ID, op.PSEUDO_FUNC):
+                    self._map(at, insn, insns[at + 1].imm & 0xFFFFFFFF)
+                at += 2
+                continue
+            if insn.code not in KNOWN:
+                raise err(errno.EINVAL)
+            at += 1
+
+    def _map(self, at: int, insn: Insn, offset: int) -> None:
+        if insn.src > op.PSEUDO_MAP_IDX_VALUE:
+            raise err(errno.EINVAL)
+        if insn.src not in _VALUES and offset:
+            raise err(errno.EINVAL)
+        fd = insn.imm
+        if insn.src in _BY_INDEX:
+            if not self._array:
+                raise err(errno.EPROTO)
+            fd = self._fd_at(insn.imm)
+        used = self._call.task.files.get(fd, Map)
+        self._use(used)
+        self.places[at] = used
+        if insn.src in _VALUES:
+            _direct(used, offset)
+
+
+def _direct(used: Map, offset: int) -> None:
+    """map_direct_value_addr()."""
+    if offset >= _MAX_OFFSET:
+        raise err(errno.EINVAL)
+    if used.type == MapType.ARENA:
+        if offset // 4096 >= used.max_entries:
+            raise err(errno.ERANGE)
+        return
+    if used.type != MapType.ARRAY:
+        raise err(errno.EINVAL)
+    if used.max_entries != 1:
+        raise err(ENOTSUPP)
+    if offset >= used.value_size:
+        raise err(errno.EINVAL)
