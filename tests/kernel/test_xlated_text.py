@@ -30,6 +30,7 @@ from bpflens.insn import opcodes as op
 from bpflens.insn.asm import assemble
 from bpflens.insn.listing import func_infos, kernel_calls, line_infos, lines, rows
 from bpflens.insn.prototype import prototype
+from bpflens.insn.tag import tag
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -448,6 +449,7 @@ def test_assembly_of_our_own_loads(name: str, capsys: pytest.CaptureFixture[str]
         raise AssertionError(log.value.decode()) from error
     try:
         (id,) = struct.unpack_from("<I", info(fd, bytes(8)), 4)
+        assert info(fd, bytes(16))[8:] in (tag(code), tag(code, "sha1"))
         check(capsys, name, [id])
     finally:
         os.close(fd)

@@ -16,9 +16,6 @@ class Reg(int):
 
     __slots__ = ()
 
-    def __repr__(self) -> str:
-        return f"r{int(self)}"
-
 
 R0, R1, R2, R3, R4, R5, R6, R7, R8, R9, R10 = (Reg(number) for number in range(11))
 Operand = Reg | int
