@@ -92,7 +92,7 @@ def _program_has_name(program: Program, name: str) -> bool:
         return True
     if len(name) <= NAME_MAX or not name.startswith(program.name):
         return False
-    full = attempt(program.full_name)
+    full = attempt(Program.full_name, program)
     return not isinstance(full, Missing) and full == name
 
 

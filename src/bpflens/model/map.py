@@ -74,7 +74,7 @@ class Map(Handle):
     def info(self, parts: Part = Part.BASIC) -> MapParts:
         """The parts that are asked for, and no call for any other. Raises what `basic` raises."""
         asked = Part.MEMORY in parts
-        accounts = attempt(self.accounts) if asked else not_asked(Part.MEMORY)
+        accounts = attempt(Map.accounts, self) if asked else not_asked(Part.MEMORY)
         return MapParts(self.basic(), accounts)
 
     def accounts(self) -> Accounts:

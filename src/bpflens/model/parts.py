@@ -53,6 +53,7 @@ class Reason(StrEnum):
     """The call that would tell failed otherwise."""
 
 
+Of = TypeVar("Of")
 T = TypeVar("T")
 
 
@@ -66,10 +67,10 @@ class Missing(NamedTuple):
         return f"{self.reason}: {self.detail}" if self.detail else str(self.reason)
 
 
-def attempt(read: Callable[[], T]) -> T | Missing:
-    """What `read` returns, or why it could not: one failing part never takes the others along."""
+def attempt(read: Callable[[Of], T | Missing], of: Of) -> T | Missing:
+    """What `read(of)` returns, or why it failed: one failing part never takes the others along."""
     try:
-        return read()
+        return read(of)
     except Denied as error:
         reason = Reason.RESTRICTED if error.needs else Reason.DENIED
         return Missing(reason, f"{error}" + (f" (needs {error.needs})" if error.needs else ""))
@@ -83,7 +84,4 @@ def attempt(read: Callable[[], T]) -> T | Missing:
 
 def not_asked(part: Part) -> Missing:
     """The value of a field whose part was not asked for."""
-    return _NOT_ASKED[part]
-
-
-_NOT_ASKED = {part: Missing(Reason.NOT_ASKED, f"part {str(part.name).lower()}") for part in Part}
+    return Missing(Reason.NOT_ASKED, f"part {str(part.name).lower()}")

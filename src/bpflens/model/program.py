@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from functools import lru_cache
-from typing import ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 from bpflens.abi.infos import ProgInfo
 from bpflens.abi.record import tells
@@ -96,15 +97,9 @@ class Program(Handle):
 
         A part that cannot be had does not fail the rest. Raises what `basic` raises.
         """
-        basic, maps, memory, insns, jited, debug = _wanted(parts)
         return ProgramParts(
             self.basic(),
-            attempt(self.full_name) if basic else not_asked(Part.BASIC),
-            attempt(self.map_ids) if maps else not_asked(Part.MAPS),
-            attempt(self.memlock) if memory else not_asked(Part.MEMORY),
-            attempt(self.xlated) if insns else not_asked(Part.INSNS),
-            attempt(self.jited) if jited else not_asked(Part.JITED),
-            attempt(self.debug) if debug else not_asked(Part.DEBUG),
+            *[x if isinstance(x, Missing) else attempt(x, self) for x in _plan(parts)],
         )
 
     def map_ids(self) -> list[int]:
@@ -161,11 +156,21 @@ class Program(Handle):
         return self.system.calls.prog_array(self.fd, array, self.basic())
 
 
+_READERS: tuple[tuple[Part, Callable[[Program], Any]], ...] = (
+    (Part.BASIC, Program.full_name),
+    (Part.MAPS, Program.map_ids),
+    (Part.MEMORY, Program.memlock),
+    (Part.INSNS, Program.xlated),
+    (Part.JITED, Program.jited),
+    (Part.DEBUG, Program.debug),
+)
+"""The part and the method behind each field of `ProgramParts` after the first."""
+
+
 @lru_cache
-def _wanted(parts: Part) -> tuple[bool, ...]:
-    """Which of the parts, in the order of `ProgramParts`; a Flag's `in` takes 0.5 µs."""
-    order = (Part.BASIC, Part.MAPS, Part.MEMORY, Part.INSNS, Part.JITED, Part.DEBUG)
-    return tuple(part in parts for part in order)
+def _plan(parts: Part) -> tuple[Callable[[Program], Any] | Missing, ...]:
+    """For each field the method to call, or what stands for a part that was not asked for."""
+    return tuple(read if part in parts else not_asked(part) for part, read in _READERS)
 
 
 def _unpack(code: Literal["I", "Q"], data: bytes) -> list[int]:

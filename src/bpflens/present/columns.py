@@ -37,6 +37,8 @@ class Column(NamedTuple):
     json: bool = True
     show: Callable[[Any], str] = str
     since: str = ""
+    wide: bool = False
+    """A u64 that may be more than JavaScript can hold."""
 
 
 class Noun(NamedTuple):
@@ -94,12 +96,14 @@ PROGRAMS = Noun(
         Column("verified_insns", "VERIFIED", "instructions that the verifier walked", 0, True,
                since="5.16"),
         Column("run_time_ns", "RUN NS", "nanoseconds that it ran, while counted", 0, True,
-               since="5.1"),
-        Column("run_cnt", "RUNS", "how often it ran, while counted", 0, True, since="5.1"),
+               since="5.1", wide=True),
+        Column("run_cnt", "RUNS", "how often it ran, while counted", 0, True, since="5.1",
+               wide=True),
         Column("recursion_misses", "MISSES", "runs skipped because it was running", 0, True,
-               since="5.12"),
+               since="5.12", wide=True),
         Column("pinned", "PINNED", "paths at which it is pinned", show=list_text),
-        Column("load_time_ns", "LOAD NS", "nanoseconds from boot to load", 0, True, False),
+        Column("load_time_ns", "LOAD NS", "nanoseconds from boot to load", 0, True, False,
+               wide=True),
         Column("attach_btf_obj_id", "TARGET OBJ", "BTF object of what it attaches to", 0, True,
                False, since="5.17"),
         Column("attach_btf_id", "TARGET TYPE", "BTF type of what it attaches to", 0, True, False,
@@ -134,7 +138,16 @@ MAPS = Noun(
         Column("btf_id", "BTF", "ID of its BTF object", 0, True),
         Column("owner_prog_type", "OWNER", "program type that a prog_array is bound to"),
         Column("pinned", "PINNED", "paths at which it is pinned", show=list_text),
-        Column("map_extra", "EXTRA", "meaning depends on the type", 0, True, False, since="5.16"),
+        Column(
+            "map_extra",
+            "EXTRA",
+            "meaning depends on the type",
+            0,
+            True,
+            False,
+            since="5.16",
+            wide=True,
+        ),
         Column("btf_key_type_id", "KEY TYPE", "BTF type of a key", 0, True, False),
         Column("btf_value_type_id", "VALUE TYPE", "BTF type of a value", 0, True, False),
         Column("btf_vmlinux_value_type_id", "KERNEL TYPE", "struct_ops type", 0, True, False),
@@ -164,7 +177,7 @@ ELEMENTS = Noun(
         Column("ifindex", "IFINDEX", "the device, by its index", 3, True),
         Column("device", "DEVICE", "its name in this network namespace", 3),
         Column("queue_size", "QUEUE", "packets that the CPU's slot queues", 3, True),
-        Column("cookie", "COOKIE", "the socket, by its cookie", 3, True),
+        Column("cookie", "COOKIE", "the socket, by its cookie", 3, True, wide=True),
     ),
 )
 

@@ -88,6 +88,7 @@ class Look:
         self._boot_time = system.boot_time()
         self._not_asked_of_program = _not_asked(PROGRAM_PARTS, parts)
         self._not_asked_of_map = _not_asked(MAP_PARTS, parts)
+        self._basic = Part.BASIC in parts
         self._code = bool(parts & (Part.INSNS | Part.JITED | Part.DEBUG))
         self._pins: Pins | None = None
         self._counting: bool | None = None
@@ -187,7 +188,7 @@ class Look:
             None if uncounted else told.run_time_ns,
             None if uncounted else told.run_cnt,
             told.recursion_misses,
-            self.pinned("program", told.id) if Part.BASIC in self.parts else None,
+            self.pinned("program", told.id) if self._basic else None,
             told.load_time,
             told.attach_btf_obj_id or None,
             told.attach_btf_id or None,
@@ -227,7 +228,7 @@ class Look:
                 "owner_prog_type",
                 owner if isinstance(owner, Missing) else _prog_type(owner),
             ),
-            self.pinned("map", told.id) if Part.BASIC in self.parts else None,
+            self.pinned("map", told.id) if self._basic else None,
             told.map_extra,
             told.btf_key_type_id or None,
             told.btf_value_type_id or None,
