@@ -152,7 +152,17 @@ RETURN_CODES: dict[str, dict[int, str]] = {
 }
 """Program type to what its return values mean (uapi: xdp_action, TC_ACT_*, sk_action, ...)."""
 
-ALIASES = {"user_rnd_u32": "get_prandom_u32", "xdp_redirect_map": "redirect_map"}
+ALIASES = {
+    "user_rnd_u32": "get_prandom_u32",
+    "xdp_redirect_map": "redirect_map",
+    "xdp_redirect": "redirect",
+}
 """Names that kallsyms has for a helper's implementation and that are not made from its own."""
+
+IMPLEMENTATIONS = {
+    ("", "map_redirect"): "redirect_map",
+    ("for_each_", "_elem"): "for_each_map_elem",
+}
+"""How names of map types' own functions begin and end, and the helper that they serve."""
 
 MAP_OPERATIONS = ("lookup", "lookup_percpu", "update", "delete", "push", "pop", "peek")

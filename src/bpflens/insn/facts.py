@@ -21,7 +21,10 @@ from bpflens.insn.text import CallName
 
 
 class Call(NamedTuple):
-    """A call; `number` is the helper id, BTF id or first slot, None where it is not told."""
+    """A call; `number` is the helper id, BTF id or first slot, None where it is not told.
+
+    A dump tells no BTF id of a kfunc, and of a helper only what its name gives away.
+    """
 
     at: int
     kind: str
@@ -118,8 +121,9 @@ def helper_of(symbol: str) -> str:
     for operation in effects.MAP_OPERATIONS:
         if name.endswith(f"map_{operation}_elem"):
             return f"map_{operation}_elem"
-    if name.endswith("map_redirect"):
-        return "redirect_map"
+    for ends, helper in effects.IMPLEMENTATIONS.items():
+        if name.startswith(ends[0]) and name.endswith(ends[1]):
+            return helper
     while "_" in name and symbol.startswith("bpf_"):
         name = name.rpartition("_")[0]
         if name in HELPER_IDS:
@@ -329,7 +333,8 @@ class _Reader:
             made = Call(at, "register", "", None)
         elif insn.src == op.PSEUDO_CALL:
             target = call_target(at, insn, self.entries, xlated=self.xlated)
-            made = Call(at, "subprogram", (self.call and self.call(insn)) or "", target)
+            # A lister's words for it are `+5#name`, or `+5`.
+            made = Call(at, "subprogram", self._name(insn).partition("#")[2], target)
         else:
             made = self._named(at, insn)
             name = helper_of(made.name)
@@ -348,12 +353,15 @@ class _Reader:
 
     def _named(self, at: int, insn: Insn) -> Call:
         if insn.src == op.PSEUDO_KFUNC_CALL:
-            return Call(at, "kfunc", (self.call and self.call(insn)) or "", insn.imm)
+            return Call(at, "kfunc", self._name(insn), None if self.xlated else insn.imm)
         # The kernel restores tail calls to helper 12; other numbers of a dump are distances.
         if insn.imm in HELPERS:
             return Call(at, "helper", f"bpf_{HELPERS[insn.imm]}", insn.imm)
-        symbol = (self.call and self.call(insn)) or ""
+        symbol = self._name(insn)
         return Call(at, "helper", symbol, HELPER_IDS.get(helper_of(symbol)))
+
+    def _name(self, insn: Insn) -> str:
+        return (self.call(insn) if self.call is not None else None) or ""
 
     def _use(self, at: int, held: _Map | _Value, use: str) -> None:
         if self.collecting:

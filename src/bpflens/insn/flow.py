@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bpflens.insn import opcodes as op
 from bpflens.insn.code import Insn, steps
 
-LOOP_BUDGET = 1_000_000
+LOOP_BUDGET = 200_000
 """Visits to blocks while loop bodies are collected; those beyond are left empty."""
 
 
@@ -231,8 +231,10 @@ def _loops(edges: Sequence[Edge], functions: Sequence[int], reached: set[int]) -
     budget = LOOP_BUDGET
     found = []
     for (header, natural), sources in sorted(loops.items()):
-        body = _body(header, sources, before, budget) if natural else set()
-        budget -= len(body)
+        body: set[int] = set()
+        if natural and budget > 0:
+            body = _body(header, sources, before, budget)
+            budget -= len(body) or budget
         back = tuple(sorted(set(sources)))
         found.append(Loop(header, back, tuple(sorted(body)), natural))
     return tuple(found)

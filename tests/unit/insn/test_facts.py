@@ -138,6 +138,16 @@ def test_calls_of_a_dump_are_named_by_the_caller() -> None:
     assert [use.use for use in found.maps] == [e.UPDATE]
 
 
+def test_a_dump_tells_neither_btf_ids_nor_distances() -> None:
+    insns = [Insn(0x85, 0, 2, imm=4711), Insn(0x85, 0, 1, 1, 1), *assemble_insns("exit\nexit")]
+    names = {2: "bpf_rcu_read_lock", 1: "+1#bpf_prog_aa_sub"}
+    assert facts(insns, xlated=True, call=lambda insn: names[insn.src]).calls == (
+        Call(0, "kfunc", "bpf_rcu_read_lock", None),
+        Call(1, "subprogram", "bpf_prog_aa_sub", 3),
+    )
+    assert facts(insns, xlated=True).calls[1].name == ""
+
+
 @pytest.mark.parametrize(
     ("symbol", "helper"),
     [
@@ -148,6 +158,8 @@ def test_calls_of_a_dump_are_named_by_the_caller() -> None:
         ("bpf_perf_event_output_tp", "perf_event_output"),
         ("bpf_get_stackid_raw_tp", "get_stackid"),
         ("bpf_user_rnd_u32", "get_prandom_u32"),
+        ("bpf_for_each_array_elem", "for_each_map_elem"),
+        ("bpf_xdp_redirect", "redirect"),
         ("bpf_nothing_like_it", "nothing_like_it"),
         ("", ""),
     ],
@@ -188,3 +200,47 @@ def test_what_the_program_returns() -> None:
 def test_loops_settle() -> None:
     text = "r0 = 0\nr1 = r10\nagain: r1 += -8\n*(u64 *)(r1 +0) = 1\nr0 = 1\ngoto again"
     assert facts(assemble_insns(text)).returns == ()
+
+
+def test_what_takes_an_address_away() -> None:
+    start = LOOKUP + "r7 = r0\n"
+    for between in (
+        "r7 = load_acquire((u64 *)(r7 +0))",
+        "r7 = atomic64_xchg((u64 *)(r10 -8), r7)",
+        "r7 *= 2",
+        "w7 = w7",
+        "r7 = (s8)r7",
+    ):
+        found = uses(start + between + "\n*(u64 *)(r7 +0) = 1\nout: exit")
+        assert e.WRITE not in [use for _, _, use in found]
+    # The result of a compare and exchange goes to r0, whatever register it stores.
+    text = LOOKUP + "r0 = atomic64_cmpxchg((u64 *)(r10 -8), r0, r1)\n*(u8 *)(r0 +0) = 1\nout: exit"
+    assert uses(text) == [(5, 5, e.LOOKUP)]
+
+
+def test_packet_loads_clobber_like_calls() -> None:
+    text = "r1 = map_fd 5\nr0 = *(u8 *)skb[0]\ncall map_lookup_elem\nexit"
+    assert uses(text) == []
+
+
+def test_values_by_index_and_plain_wide_numbers() -> None:
+    insns = assemble_insns("r1 = map_idx_value 3 + 8\n*(u8 *)(r1 +0) = 1\nr0 = 9 ll\nexit")
+    found = facts(insns)
+    assert [(use.map, use.use) for use in found.maps] == [(MapRef("idx", 3), e.WRITE)]
+    assert found.returns == (Return(5, (9,)),)
+    assert facts(assemble_insns("r0 = btf_id 9\nexit")).returns == (Return(2, None),)
+
+
+def test_null_or_address_is_an_address_either_way_round() -> None:
+    text = "r0 = 0\nif r1 == 0 goto out\nr0 = map_value 4\nout: *(u8 *)(r0 +0) = 1\nexit"
+    swapped = "r0 = map_value 4\nif r1 == 0 goto out\nr0 = 0\nout: *(u8 *)(r0 +0) = 1\nexit"
+    assert uses(text) == [(4, 4, e.WRITE)]
+    assert uses(swapped) == [(4, 4, e.WRITE)]
+
+
+def test_a_load_at_the_very_end() -> None:
+    assert uses("r1 = map_value 4\nr1 = *(u64 *)(r1 +0)") == [(2, 4, e.READ)]
+
+
+def test_adding_an_address_to_a_number() -> None:
+    assert uses("r1 = map_value 4\nr2 = 8\nr2 += r1\n*(u8 *)(r2 +0) = 1\nexit") == [(4, 4, e.WRITE)]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from bpflens.insn import decode
 from bpflens.insn.asm import assemble_insns
-from bpflens.insn.flow import BadJump, Block, Edge, Loop, flow
+from bpflens.insn.flow import LOOP_BUDGET, BadJump, Block, Edge, Loop, flow
 from bpflens.insn.graph import as_data, as_dot, as_text
 
 LOOPS = assemble_insns("""
@@ -98,6 +98,22 @@ def test_calls_of_a_dump() -> None:
     ):
         assert [edge.target for edge in graph.edges if edge.kind == "call"] == [2]
         assert graph.functions == (0, 2)
+
+
+def test_functions_that_nothing_reaches_have_no_loops() -> None:
+    insns = assemble_insns("exit\nr1 = func f\nf: goto f")
+    assert flow(insns).loops == ()
+    assert flow(insns, entries=[3]).loops == (Loop(3, (3,), (3,), True),)
+
+
+def test_bodies_of_loops_are_told_up_to_a_limit() -> None:
+    heads = "".join(f"a{n}: r1 += 1\n" for n in range(1000))
+    tails = "".join(f"if r1 == {n} goto a{n}\n" for n in reversed(range(1000)))
+    loops = flow(assemble_insns(heads + tails + "exit")).loops
+    assert len(loops) == 1000
+    assert all(loop.natural for loop in loops)
+    assert 0 < sum(len(loop.body) for loop in loops) <= LOOP_BUDGET
+    assert not loops[-1].body
 
 
 def test_nothing_has_an_empty_graph() -> None:
