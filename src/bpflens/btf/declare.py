@@ -72,8 +72,7 @@ class _Speller:
         while True:
             depth += 1
             self.spend(8, type_id)
-            if depth > MAX_DEPTH:
-                raise FormatError(f"type [{type_id}] nests too deep", self.btf.offset_of(type_id))
+            self.check_depth(type_id, depth)
             found = self.btf[type_id]
             match found:
                 case t.Const() | t.Volatile() | t.Restrict():
@@ -95,6 +94,10 @@ class _Speller:
                     self.spend(len(text), type_id)
                     return text
             type_id = references(found)[0]
+
+    def check_depth(self, type_id: int, depth: int) -> None:
+        if depth > MAX_DEPTH:
+            raise FormatError(f"type [{type_id}] nests too deep", self.btf.offset_of(type_id))
 
     def spend(self, characters: int, type_id: int) -> None:
         """Counts what is written, and stops what would not end."""
@@ -161,7 +164,8 @@ class _Declarations(_Speller):
         match found:
             case t.DataSec():
                 for place in found.variables:
-                    self.add(place.type_id)
+                    if self.btf.kind(place.type_id) in (t.Var, t.Func):
+                        self.add(place.type_id)
             case t.Var() | t.Func():
                 self._need(found.type_id, isinstance(found, t.Var), 0)
                 name = self._identifiers.name(found.name, found.id)
@@ -269,6 +273,7 @@ class _Declarations(_Speller):
     # Content
 
     def _body(self, found: t.Composite | t.AnyEnum, depth: int) -> str:
+        self.check_depth(found.id, depth)
         if isinstance(found, t.AnyEnum):
             lines = self._constants(found)
             attribute = f"mode({_MODES.get(found.size, 'SI')})"

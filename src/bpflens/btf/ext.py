@@ -47,7 +47,10 @@ class FuncInfo(Record):
 
 
 class LineInfo(Record):
-    """From instruction `insn` on, the code is that of a source line; `text` is the line itself."""
+    """From instruction `insn` on, the code is that of a source line; `text` is the line itself.
+
+    Of a line of more than 4,096 bytes that is the beginning.
+    """
 
     insn: int
     file: str
@@ -140,7 +143,7 @@ def _func_info(btf: Btf, insn: int, type_id: int, *, at: int) -> FuncInfo:
 
 def _line_info(btf: Btf, insn: int, file: int, text: int, line_col: int, *, at: int) -> LineInfo:
     """The upper 22 bits of `line_col` are the line, the lower 10 the column."""
-    return LineInfo(insn, btf.name(file), btf.name(text), line_col >> 10, line_col & 0x3FF)
+    return LineInfo(insn, btf.name(file), btf.text(text), line_col >> 10, line_col & 0x3FF)
 
 
 def _core_relo(btf: Btf, insn: int, type_id: int, access: int, kind: int, *, at: int) -> CoreRelo:

@@ -29,8 +29,11 @@ HEADER_SIZE = 24
 MAX_TYPES = 0x000FFFFF
 """`BTF_MAX_TYPE`; the kernel takes no more either."""
 
-MAX_NAME = 0xFFFF
-"""The longest string, in bytes. The kernel's limit for names is 512; source lines are longer."""
+MAX_NAME = 4096
+"""The longest name, in bytes; the kernel takes 512 (`KSYM_NAME_LEN`).
+
+Strings may share their tails, so that without a limit a small file could ask for any memory.
+"""
 
 MAX_DEPTH = 64
 """How far types may nest or refer; the kernel's `MAX_RESOLVE_DEPTH` is 32."""
@@ -168,17 +171,27 @@ class Btf:
 
     def name(self, off: int) -> str:
         """The string at an offset into the string section; bytes that are not UTF-8 as `\\xff`."""
+        name = self._string(off)
+        if len(name) > MAX_NAME:
+            where = self._strings_at + max(0, off - self._first_string)
+            raise FormatError(f"name of more than {MAX_NAME} bytes", where)
+        return name.decode("utf-8", "backslashreplace")
+
+    def text(self, off: int) -> str:
+        """Like `name`, but of a longer string the beginning: source lines may have any length."""
+        return self._string(off)[:MAX_NAME].decode("utf-8", "backslashreplace")
+
+    def _string(self, off: int) -> bytes:
+        """The bytes at an offset up to the NUL, but no more than a name may have, and one."""
         if off < self._first_string and self.base:
-            return self.base.name(off)
+            return self.base._string(off)
         start = off - self._first_string
         if not 0 <= start < len(self._strings):
             if off == 0:
-                return ""
+                return b""
             raise FormatError(f"no string at {off}", self._strings_at + len(self._strings))
-        end = self._strings.index(b"\0", start)
-        if end - start > MAX_NAME:
-            raise FormatError(f"string of more than {MAX_NAME} bytes", self._strings_at + start)
-        return self._strings[start:end].decode("utf-8", "backslashreplace")
+        end = self._strings.find(b"\0", start, start + MAX_NAME + 1)
+        return self._strings[start : end if end >= 0 else start + MAX_NAME + 1]
 
     def type_name(self, type_id: int) -> str:
         """A type's name, "" where it has none, without building the type."""

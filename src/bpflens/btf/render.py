@@ -133,7 +133,7 @@ class _Renderer:
 
     def scalar(self, found: t.Type, place: Place) -> v.Value:
         _, type_id, at, bits, _ = place
-        if bits > MAX_BITS:
+        if not 0 < bits <= MAX_BITS:
             return v.Opaque(*place, self.raw(at, bits))
         raw = bit_field(self.data, at, bits, self.btf.byteorder)
         match found:

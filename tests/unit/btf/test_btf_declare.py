@@ -234,6 +234,21 @@ def test_types_without_end_are_refused() -> None:
         assert 0 < caught.value.offset < btf.size
 
 
+def test_a_section_that_holds_itself_declares_nothing() -> None:
+    builder = BtfBuilder()
+    section = builder.add_datasec(".data", 4, [(1, 0, 4)])
+    assert declare(Btf.parse(builder.build()), [section]) == ""
+
+
+def test_unnamed_members_without_end_are_refused() -> None:
+    builder = BtfBuilder()
+    anonymous = builder.add_struct("", 0, [("", 2, 0)])
+    builder.add_union("", 0, [("", anonymous, 0)])
+    typedef = builder.add_typedef("endless", anonymous)
+    with pytest.raises(FormatError, match="nests"):
+        declare(Btf.parse(builder.build()), [typedef])
+
+
 def test_a_few_bytes_cannot_ask_for_endless_text() -> None:
     builder = BtfBuilder()
     inner = builder.add_struct("", 0)

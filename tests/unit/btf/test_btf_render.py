@@ -294,6 +294,11 @@ def test_what_btf_does_not_describe_is_opaque() -> None:
     assert isinstance(wide, v.Opaque)
 
 
+def test_numbers_without_bytes_are_opaque() -> None:
+    assert isinstance(_one(lambda b: b.add_enum("none", [], 0, signed=True), b""), v.Opaque)
+    assert isinstance(_one(lambda b: b.add_int("none", 0), b""), v.Opaque)
+
+
 def test_data_that_is_too_short_is_refused() -> None:
     with pytest.raises(FormatError, match="3 bytes are too few") as caught:
         _one(lambda b: b.add_int("int", 4), b"abc")
