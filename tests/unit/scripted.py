@@ -1,0 +1,187 @@
+"""A small kernel that answers from lists: what the tests of the rooms above the doors look at.
+
+It keeps the rules of the boundary that the callers depend on: every byte goes through `Memory`,
+an info is as long as this kernel knows (`told`), arrays by pointer and count, keys and values of
+their true size, hash batches by whole buckets. Everything else is left out.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+from bpflens.abi.attrs import ATTRS
+from bpflens.abi.enums import Cmd
+from bpflens.model.system import System
+from bpflens.port.doors import BpfPort, Clock, Doors
+from bpflens.port.memory import Memory
+from tests.unit.scripted_objects import Link, Object, Table, fail
+
+
+class Kernel:
+    """A `BpfPort`; `doors` has the other two beside it."""
+
+    def __init__(self, *objects: Object) -> None:
+        self.objects = list(objects)
+        self.host = Host(self)
+        self.log: list[Cmd] = []
+        """Every command that was asked for, in order."""
+        self.refused: dict[Cmd, int] = {}
+        """Command → the errno that it always answers."""
+        self.closed_objects: dict[int, int] = {}
+        """ID of an object that is there but cannot be opened → the errno."""
+        self.before: Callable[[Cmd], None] | None = None
+        """Is called before a command is answered: what others do to this machine meanwhile."""
+        self.fds: dict[int, Object] = {}
+
+    @property
+    def doors(self) -> Doors:
+        return Doors(self, self.host, self.host)
+
+    def system(self, port: BpfPort | None = None) -> System:
+        """This kernel as its objects, also behind a wrapper around its first door."""
+        return System(Doors(port or self, self.host, self.host))
+
+    def counts(self) -> Counter[str]:
+        """How often each command was asked for since the log was cleared."""
+        return Counter(cmd.name for cmd in self.log)
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        word = Cmd(cmd)
+        self.log.append(word)
+        if self.before:
+            self.before(word)
+        if word in self.refused:
+            raise fail(self.refused[word])
+        asked = ATTRS[word].decode(mem.read(attr, size))
+        try:
+            return self._answer(word, asked, mem)
+        finally:
+            mem.write(attr, asked.encode()[:size])
+
+    def close(self, fd: int) -> None:
+        if self.fds.pop(fd, None) is None:
+            raise fail(errno.EBADF)
+
+    def _answer(self, cmd: Cmd, asked: Any, mem: Memory) -> int:
+        noun, _, verb = cmd.name.lower().partition("_")
+        match verb:
+            case "get_next_id":
+                asked.next_id = self._next_id(noun, asked.start_id)
+                return 0
+            case "get_fd_by_id":
+                return self._open(self._by_id(noun, getattr(asked, f"{noun}_id")))
+        match cmd:
+            case Cmd.OBJ_GET:
+                return self._pinned(asked.pathname, asked.file_flags, mem)
+            case Cmd.OBJ_GET_INFO_BY_FD:
+                self._info(asked, mem)
+            case Cmd.MAP_LOOKUP_ELEM:
+                self._table(asked.map_fd).lookup(asked, mem)
+            case Cmd.MAP_GET_NEXT_KEY:
+                self._table(asked.map_fd).next_key(asked, mem)
+            case Cmd.MAP_LOOKUP_BATCH:
+                self._table(asked.map_fd).lookup_batch(asked, mem)
+            case _:
+                raise fail(errno.EINVAL)
+        return 0
+
+    def _next_id(self, noun: str, start: int) -> int:
+        later = [o.id for o in self.objects if o.noun == noun and o.id > start]
+        if not later:
+            raise fail(errno.ENOENT)
+        return min(later)
+
+    def _by_id(self, noun: str, id: int) -> Object:
+        if id in self.closed_objects:
+            raise fail(self.closed_objects[id])
+        for each in self.objects:
+            if each.noun == noun and each.id == id:
+                return each
+        raise fail(errno.ENOENT)
+
+    def _open(self, found: Object) -> int:
+        fd = next(n for n in range(3, 1 << 20) if n not in self.fds)
+        self.fds[fd] = found
+        return fd
+
+    def _pinned(self, address: int, flags: int, mem: Memory) -> int:
+        path = next(bytes(buffer) for at, buffer in mem.pinned() if at == address)
+        found = self.host.pins.get(path.rstrip(b"\0").decode(errors="surrogateescape"), 2)
+        if isinstance(found, int):
+            raise fail(found)
+        if isinstance(found, Link) and flags:
+            raise fail(errno.EINVAL)
+        return self._open(found)
+
+    def _info(self, asked: Any, mem: Memory) -> None:
+        if asked.bpf_fd not in self.fds:
+            raise fail(errno.EBADF)
+        found = self.fds[asked.bpf_fd]
+        given = mem.read(asked.info, asked.info_len)
+        # bpf_check_uarg_tail_zero(): a longer struct is fine as long as it asks for nothing
+        if any(given[found.told :]):
+            raise fail(errno.E2BIG)
+        asked.info_len = min(asked.info_len, found.told)
+        told = found.tell(given[: found.told], mem).encode()
+        mem.write(asked.info, told[: asked.info_len])
+
+    def _table(self, fd: int) -> Table:
+        found = self.fds.get(fd)
+        if not isinstance(found, Table):
+            raise fail(errno.EBADF)
+        return found
+
+
+class Host:
+    """The files and the network of the machine: a `HostPort` and a `NetPort`."""
+
+    def __init__(self, kernel: Kernel) -> None:
+        self.kernel = kernel
+        self.files: dict[str, bytes | int] = {
+            "/sys/devices/system/cpu/possible": b"0-1\n",
+            "/proc/sys/kernel/osrelease": b"6.18.0-scripted\n",
+            "/proc/self/mountinfo": b"26 25 0:24 / /sys/fs/bpf rw - bpf bpf rw\n",
+        }
+        """Path → content, or the errno that reading it answers."""
+        self.pins: dict[str, Object | int] = {}
+        """Path in a bpffs → the object there, or the errno that opening it answers."""
+        self.unreadable: set[str] = set()
+        self.messages: list[bytes] = []
+        self.seconds = iter(range(1_000, 1 << 31))
+        """Since boot: each look at the clock takes the next."""
+
+    def read(self, path: str) -> bytes:
+        content = self.files.get(path, errno.ENOENT)
+        if isinstance(content, int):
+            raise fail(content)
+        return content
+
+    def listdir(self, path: str) -> list[tuple[str, bool]]:
+        if path in self.unreadable:
+            raise fail(errno.EACCES)
+        root = path.rstrip("/") + "/"
+        below = [p.removeprefix(root) for p in (*self.pins, *self.files) if p.startswith(root)]
+        return sorted({(p.partition("/")[0], "/" in p) for p in below})
+
+    def readlink(self, path: str) -> str:
+        raise fail(errno.ENOENT)
+
+    def fdinfo(self, fd: int) -> bytes:
+        found = self.kernel.fds.get(fd)
+        if found is None:
+            raise fail(errno.ENOENT)
+        line = f"{found.noun}_id:\t{found.id}\n".encode()
+        return b"pos:\t0\nflags:\t02000002\n" + found.fdinfo + line
+
+    def clock(self) -> Clock:
+        since_boot = next(self.seconds)
+        return Clock((1_700_000_000 + since_boot) * 10**9, since_boot * 10**9)
+
+    def close(self) -> None:
+        return
+
+    def dump(self, protocol: int, request: bytes) -> list[bytes]:
+        return self.messages
