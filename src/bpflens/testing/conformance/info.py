@@ -1,0 +1,540 @@
+"""OBJ_GET_INFO_BY_FD: how much is told, into which bytes, and what it says."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import struct
+from typing import NamedTuple
+
+from bpflens.abi.attrs import ObjInfo, ProgBindMap
+from bpflens.abi.enums import Cmd
+from bpflens.abi.enums import MapFlag as F
+from bpflens.abi.enums import MapType as T
+from bpflens.abi.enums import ProgType as P
+from bpflens.abi.infos import BtfInfo, LinkInfo, MapInfo, ProgInfo
+from bpflens.port.calls import FUNC_INFO, LINE_INFO, MAP_IDS, PROG_TAGS, XLATED, Calls
+from bpflens.port.memory import Memory
+from bpflens.testing.bench import Bench
+from bpflens.testing.builders import RETURN_0, btf, code, map, program, types, u32, u64
+from bpflens.testing.conformance.ids import make
+from bpflens.testing.conformance.suite import BAD, cases, fails, same
+
+SIZES = {"prog": 232, "map": 104, "btf": 32, "link": 64}
+"""sizeof of the info structs of 6.18."""
+CHECKED = {"prog": 228, "map": 100, "btf": 32, "link": 64}
+"""Where what the caller gives must be zero from: bpf_check_uarg_tail_zero() is told the end of
+the last member, which leaves out the padding behind it."""
+
+
+class Told(NamedTuple):
+    """What a call wrote: the buffer, and the length that it told."""
+
+    data: bytes
+    length: int
+
+
+def ask(calls: Calls, fd: int, data: bytes, length: int | None = None) -> Told:
+    """Ask with these bytes in the buffer."""
+    mem = Memory()
+    buffer = bytearray(data)
+    attr = ObjInfo(bpf_fd=fd, info=mem.pin(buffer))
+    attr.info_len = len(data) if length is None else length
+    calls.call(Cmd.OBJ_GET_INFO_BY_FD, attr, mem)
+    return Told(bytes(buffer), attr.info_len)
+
+
+@cases(**{kind: kind for kind in SIZES})
+def check_length(calls: Calls, kind: str) -> None:
+    """The kernel tells as much as it knows, and how much that was."""
+    fd, _ = make(calls, kind)
+    same(ask(calls, fd, bytes(400)).length, SIZES[kind])
+
+
+@cases(**{kind: kind for kind in SIZES})
+def check_short_buffer(calls: Calls, kind: str) -> None:
+    """A shorter buffer gets the beginning, at any length; length 0 needs no buffer at all."""
+    fd, _ = make(calls, kind)
+    whole = ask(calls, fd, bytes(SIZES[kind])).data
+    for length in (1, 4, 7, 8, 16, 31):
+        told = ask(calls, fd, bytes(length))
+        same(told, Told(whole[:length], length))
+    attr = ObjInfo(bpf_fd=fd)
+    calls.call(Cmd.OBJ_GET_INFO_BY_FD, attr)
+    same(attr.info_len, 0)
+
+
+@cases(**{kind: kind for kind in SIZES})
+def check_nothing_written_behind(calls: Calls, kind: str) -> None:
+    """Nothing is written behind the length that the caller gave."""
+    fd, _ = make(calls, kind)
+    told = ask(calls, fd, bytes(8) + b"\xee" * 400, 8)
+    same(told.data[8:], b"\xee" * 400)
+
+
+@cases(**{kind: kind for kind in SIZES})
+def check_unknown_tail_is_zero(calls: Calls, kind: str) -> None:
+    """Bytes of which the kernel knows nothing must be zero (E2BIG)."""
+    fd, _ = make(calls, kind)
+    fails(errno.E2BIG, ask, calls, fd, bytes(SIZES[kind]) + b"\1")
+    fails(errno.E2BIG, ask, calls, fd, bytes(399) + b"\1")
+
+
+@cases(prog="prog", map="map")
+def check_padding_is_unknown(calls: Calls, kind: str) -> None:
+    """The padding at the end of the struct counts as unknown (E2BIG)."""
+    fd, _ = make(calls, kind)
+    buffer = bytearray(SIZES[kind])
+    buffer[CHECKED[kind]] = 1
+    fails(errno.E2BIG, ask, calls, fd, bytes(buffer))
+
+
+@cases(**{kind: kind for kind in SIZES})
+def check_buffer_beyond_a_page(calls: Calls, kind: str) -> None:
+    """A buffer longer than a page is E2BIG."""
+    fd, _ = make(calls, kind)
+    ask(calls, fd, bytes(4096))
+    fails(errno.E2BIG, ask, calls, fd, bytes(4097))
+
+
+@cases(**{kind: kind for kind in SIZES})
+def check_bad_buffer(calls: Calls, kind: str) -> None:
+    """A buffer that is not there is EFAULT, and the length stays."""
+    fd, _ = make(calls, kind)
+    attr = ObjInfo(bpf_fd=fd, info_len=32, info=BAD)
+    fails(errno.EFAULT, calls.call, Cmd.OBJ_GET_INFO_BY_FD, attr)
+    same(attr.info_len, 32)
+
+
+# --- what stays as the caller left it
+
+ECHOED = {
+    "prog": {
+        "ifindex": 80, "netns_dev": 88, "netns_ino": 96, "btf_id": 128,
+        "bits_beside_gpl": 85, "attach_btf_obj_id": 220,
+    },
+    "map": {
+        "ifindex": 40, "netns_dev": 48, "netns_ino": 56, "btf_id": 64, "key_type": 68,
+        "value_type": 72, "btf_vmlinux_id": 76,
+    },
+}  # fmt: skip
+
+
+@cases(**{f"{kind}_{name}": (kind, offset)
+          for kind, fields in ECHOED.items() for name, offset in fields.items()})  # fmt: skip
+def check_echo(calls: Calls, kind: str, offset: int) -> None:
+    """A field that does not apply to the object keeps what the caller had there."""
+    fd, _ = make(calls, kind)
+    buffer = bytearray(SIZES[kind])
+    buffer[offset] = 0x5A
+    same(ask(calls, fd, bytes(buffer)).data[offset], 0x5A)
+
+
+def check_echo_of_a_link(calls: Calls) -> None:
+    """Of a link only the members of its kind are written; the rest of the union stays."""
+    fd, _ = make(calls, "link")
+    buffer = bytearray(64)
+    buffer[40:] = b"\x5a" * 24
+    same(ask(calls, fd, bytes(buffer)).data[40:], b"\x5a" * 24)
+
+
+# --- programs
+
+
+def check_program(calls: Calls) -> None:
+    """A program tells its type, name, license and times."""
+    fd = program(calls, type=P.XDP, name="hello", attach_type=0)
+    told = calls.info(fd, ProgInfo)
+    same((told.type, told.name, told.gpl_compatible & 1), (P.XDP, b"hello", 1))
+    same((told.nr_map_ids, told.created_by_uid), (0, 0))
+    same((told.run_time_ns, told.run_cnt, told.recursion_misses), (0, 0, 0))
+    assert told.id
+    assert told.load_time
+
+
+def check_later_programs_load_later(calls: Calls) -> None:
+    """load_time goes up from program to program."""
+    first, second = (calls.info(program(calls), ProgInfo).load_time for _ in range(2))
+    assert first < second
+
+
+@cases(
+    gpl=("GPL", 1), gpl_v2=("GPL v2", 1), rights=("GPL and additional rights", 1),
+    bsd=("Dual BSD/GPL", 1), mit=("Dual MIT/GPL", 1), mpl=("Dual MPL/GPL", 1),
+    small=("gpl", 0), together=("GPLv2", 0), none=("", 0), other=("Proprietary", 0),
+    space=("GPL ", 0), long=("GPL" + "x" * 200, 0),
+)  # fmt: skip
+def check_license(calls: Calls, license: str, compatible: int) -> None:
+    """Six spellings of the license are compatible with the GPL, letter by letter."""
+    fd = program(calls, license=license)
+    same(calls.info(fd, ProgInfo).gpl_compatible & 1, compatible)
+
+
+def check_map_ids(calls: Calls) -> None:
+    """A program's maps are told in the order in which its code first names them."""
+    one, two, three = (map(calls) for _ in range(3))
+    text = "r1 = map_fd b; r1 = map_fd a; r1 = map_fd b; r1 = map_fd c; r0 = 0; exit"
+    fd = program(calls, text, a=one, b=two, c=three)
+    told = calls.info(fd, ProgInfo)
+    ids = calls.prog_array(fd, MAP_IDS, told)
+    same(ids, u32(*(calls.info(each, MapInfo).id for each in (two, one, three))))
+
+
+def check_map_ids_that_do_not_fit(calls: Calls) -> None:
+    """An array that is too short gets what fits, and the count is the true one."""
+    one, two = map(calls), map(calls)
+    fd = program(calls, "r1 = map_fd a; r1 = map_fd b; r0 = 0; exit", a=one, b=two)
+    mem = Memory()
+    ids = bytearray(b"\xee" * 8)
+    asked = ProgInfo(nr_map_ids=1, map_ids=mem.pin(ids))
+    same(calls.fill_info(fd, asked, mem).nr_map_ids, 2)
+    same(bytes(ids), u32(calls.info(one, MapInfo).id) + b"\xee" * 4)
+
+
+def check_maps_of_an_fd_array(calls: Calls) -> None:
+    """Maps in an fd_array with a length are bound, whether the code uses them or not."""
+    one, two = map(calls), map(calls)
+    fd = program(calls, maps=[two, one])
+    told = calls.info(fd, ProgInfo)
+    ids = [calls.info(each, MapInfo).id for each in (two, one)]
+    same(calls.prog_array(fd, MAP_IDS, told), u32(*ids))
+
+
+def check_bound_map(calls: Calls) -> None:
+    """A map that is bound to a program is the last of its maps; once is enough."""
+    used, bound = map(calls), map(calls)
+    fd = program(calls, "r1 = map_fd m; r0 = 0; exit", m=used)
+    for _ in range(2):
+        calls.call(Cmd.PROG_BIND_MAP, ProgBindMap(prog_fd=fd, map_fd=bound))
+    told = calls.info(fd, ProgInfo)
+    ids = [calls.info(each, MapInfo).id for each in (used, bound)]
+    same(calls.prog_array(fd, MAP_IDS, told), u32(*ids))
+
+
+@cases(map_ids=("nr_map_ids", "map_ids"), xlated=("xlated_prog_len", "xlated_prog_insns"),
+       tags=("nr_prog_tags", "prog_tags"))  # fmt: skip
+def check_bad_side_buffer(calls: Calls, count: str, pointer: str) -> None:
+    """A side buffer that cannot be written is EFAULT if there is something to write."""
+    fd = program(calls, "r1 = map_fd m; r0 = 0; exit", m=map(calls))
+    for address in (BAD, 0):
+        asked = ProgInfo()
+        setattr(asked, count, 8)
+        setattr(asked, pointer, address)
+        fails(errno.EFAULT, calls.fill_info, fd, asked, Memory())
+
+
+def check_side_buffer_for_nothing(calls: Calls) -> None:
+    """Where there is nothing to write, a bad pointer does no harm."""
+    asked = ProgInfo(nr_map_ids=8, map_ids=BAD)
+    same(calls.fill_info(program(calls), asked, Memory()).nr_map_ids, 0)
+
+
+@cases(
+    func=("func_info_rec_size", 8), line=("line_info_rec_size", 16),
+    jited=("jited_line_info_rec_size", 8),
+)  # fmt: skip
+def check_record_size(calls: Calls, field: str, size: int) -> None:
+    """Sizes of records are told; one that the caller gives must be right (EINVAL)."""
+    fd = program(calls)
+    same(getattr(calls.info(fd, ProgInfo), field), size)
+    asked = ProgInfo()
+    setattr(asked, field, size)
+    same(getattr(calls.fill_info(fd, asked, Memory()), field), size)
+    setattr(asked, field, size + 4)
+    fails(errno.EINVAL, calls.fill_info, fd, asked, Memory())
+
+
+@cases(func="nr_func_info", line="nr_line_info", jited="nr_jited_line_info")
+def check_count_without_record_size(calls: Calls, field: str) -> None:
+    """A count of records without their size is EINVAL."""
+    asked = ProgInfo()
+    setattr(asked, field, 1)
+    fails(errno.EINVAL, calls.fill_info, program(calls), asked, Memory())
+
+
+def with_btf(calls: Calls, text: str = "call sub; exit; sub: r0 = 1; exit") -> tuple[int, object]:
+    """A program of two functions with the types and lines of both."""
+    found = types(["main", "sub"], ["a.c", "int main"])
+    file, line = found.strings["a.c"], found.strings["int main"]
+    fd = program(
+        calls,
+        text,
+        btf=btf(calls, found.data),
+        funcs=[(0, found.funcs[0]), (2, found.funcs[1])],
+        lines=[(0, file, line, 1 << 10 | 3), (1, file, line, 2 << 10), (2, file, line, 9 << 10)],
+    )
+    return fd, found
+
+
+def check_func_info(calls: Calls) -> None:
+    """The functions of a program are told as they were loaded."""
+    fd, found = with_btf(calls)
+    told = calls.info(fd, ProgInfo)
+    same(told.nr_func_info, 2)
+    funcs = found.funcs  # type: ignore[attr-defined]
+    same(calls.prog_array(fd, FUNC_INFO, told), u32(0, funcs[0], 2, funcs[1]))
+    assert told.btf_id
+
+
+def check_line_info(calls: Calls) -> None:
+    """The source lines of a program are told as they were loaded."""
+    fd, _ = with_btf(calls)
+    told = calls.info(fd, ProgInfo)
+    rows = list(struct.iter_unpack("=4I", calls.prog_array(fd, LINE_INFO, told)))
+    same([(row[0], row[3]) for row in rows], [(0, 1 << 10 | 3), (1, 2 << 10), (2, 9 << 10)])
+
+
+def check_counts_without_btf(calls: Calls) -> None:
+    """A program without BTF has neither functions nor lines to tell."""
+    told = calls.info(program(calls), ProgInfo)
+    same((told.nr_func_info, told.nr_line_info, told.btf_id), (0, 0, 0))
+
+
+# --- tags and instructions
+
+
+def digest(insns: bytes) -> bytes:
+    """The tag of Linux 6.18: the first 8 bytes of SHA-256 over the instructions."""
+    return hashlib.sha256(insns).digest()[:8]
+
+
+def check_tag(calls: Calls) -> None:
+    """The tag is the beginning of the SHA-256 of the instructions as they were given."""
+    fd = program(calls)
+    same(calls.info(fd, ProgInfo).tag, digest(code(RETURN_0)))
+    same(calls.info(fd, ProgInfo).tag.hex(), "59f4a931744dcdc6")
+
+
+@cases(
+    type=(RETURN_0, {"type": P.XDP}), name=(RETURN_0, {"name": "x"}),
+    license=(RETURN_0, {"license": "MIT"}),
+)  # fmt: skip
+def check_tag_is_of_the_code(calls: Calls, text: str, other: dict[str, str]) -> None:
+    """Type, name and license are not in the tag."""
+    first, second = program(calls, text), program(calls, text, **other)  # type: ignore[arg-type]
+    same(calls.info(first, ProgInfo).tag, calls.info(second, ProgInfo).tag)
+
+
+@cases(map_fd="r1 = map_fd m; r0 = 0; exit", map_value="r1 = map_value m + 4; r0 = 0; exit")
+def check_tag_without_map_fds(calls: Calls, text: str) -> None:
+    """Two programs that differ only in the map that they name have the same tag."""
+    first = program(calls, text, m=map(calls, max_entries=1))
+    second = program(calls, text, m=map(calls, max_entries=1))
+    same(calls.info(first, ProgInfo).tag, calls.info(second, ProgInfo).tag)
+    bare = bytearray(code(text, m=0))
+    bare[12:16] = bytes(4)
+    same(calls.info(first, ProgInfo).tag, digest(bytes(bare)))
+
+
+def check_tag_of_plain_wide_loads(calls: Calls) -> None:
+    """The value of a wide load that names no map is in the tag."""
+    text = "r1 = 0x123456789abcdef0 ll; r0 = 0; exit"
+    same(calls.info(program(calls, text), ProgInfo).tag, digest(code(text)))
+
+
+def check_tags_of_one_function(calls: Calls) -> None:
+    """A program of one function has one tag in the list: its own."""
+    fd = program(calls)
+    told = calls.info(fd, ProgInfo)
+    same(calls.prog_array(fd, PROG_TAGS, told), told.tag)
+
+
+def check_tags_of_functions(calls: Calls) -> None:
+    """Each function has a tag; that of a function without calls is that of its code."""
+    fd = program(calls, "call sub; exit; sub: r0 = 1; exit")
+    told = calls.info(fd, ProgInfo)
+    tags = calls.prog_array(fd, PROG_TAGS, told)
+    same(len(tags), 16)
+    same(tags[8:], digest(code("r0 = 1; exit")))
+    assert tags[:8] != told.tag
+
+
+DUMPS: dict[str, tuple[str, str]] = {
+    "plain": ("r0 = 0; r0 += 5; r0 <<= 3; w0 = w0; exit", ""),
+    "wide": ("r0 = 0x1122334455667788 ll; exit", ""),
+    "jump": ("r0 = 1; if r1 == 0 goto out; r0 = 2; out: exit", ""),
+    "nop": ("r0 = 1; goto +0; exit", "r0 = 1; exit"),
+    "never": ("r0 = 1; if r0 == 2 goto +1; exit; r0 = 7; exit", "r0 = 1; exit"),
+}
+
+
+@cases(**DUMPS)
+def check_xlated(calls: Calls, text: str, dumped: str) -> None:
+    """The instructions are told as the kernel keeps them: without what can never run."""
+    fd = program(calls, text)
+    same(calls.prog_array(fd, XLATED, calls.info(fd, ProgInfo)), code(dumped or text))
+
+
+def check_xlated_maps(calls: Calls) -> None:
+    """In the dump a map is named by its id, not by the fd or address."""
+    one, two = map(calls), map(calls, max_entries=1)
+    fd = program(calls, "r1 = map_fd a; r2 = map_value b + 4; r0 = 0; exit", a=one, b=two)
+    ids = {"a": calls.info(one, MapInfo).id, "b": calls.info(two, MapInfo).id}
+    expected = code("r1 = map_fd a; r2 = map_value b + 4; r0 = 0; exit", **ids)
+    same(calls.prog_array(fd, XLATED, calls.info(fd, ProgInfo)), expected)
+
+
+def check_xlated_call(calls: Calls) -> None:
+    """In the dump a call names the function by number, and the distance is in `off`."""
+    fd = program(calls, "call sub; exit; sub: r0 = 1; exit")
+    got = calls.prog_array(fd, XLATED, calls.info(fd, ProgInfo))
+    same(struct.unpack_from("=BBhi", got), (0x85, 0x10, 1, 1))
+
+
+def check_xlated_cut(calls: Calls) -> None:
+    """A buffer that is too short for the instructions gets what fits, to the byte."""
+    fd = program(calls)
+    mem = Memory()
+    buffer = bytearray(b"\xee" * 16)
+    asked = ProgInfo(xlated_prog_len=5, xlated_prog_insns=mem.pin(buffer))
+    same(calls.fill_info(fd, asked, mem).xlated_prog_len, 16)
+    same(bytes(buffer), code(RETURN_0)[:5] + b"\xee" * 11)
+
+
+@cases(straight=("r0 = 0; exit", 2), wide=("r0 = 5 ll; exit", 2),
+       branch=("r0 = 1; if r1 == 0 goto out; r0 = 2; out: exit", 5))  # fmt: skip
+def check_verified_insns(calls: Calls, text: str, count: int) -> None:
+    """The verifier tells how many instructions it went through, on all paths together."""
+    told = calls.info(program(calls, text), ProgInfo)
+    assert told.verified_insns == count, told.verified_insns
+
+
+# --- maps
+
+
+def check_map(calls: Calls) -> None:
+    """A map tells what it was made with."""
+    fd = map(calls, T.HASH, key_size=5, value_size=7, max_entries=9, flags=F.NO_PREALLOC, name="m")
+    told = calls.info(fd, MapInfo)
+    same(
+        (told.type, told.key_size, told.value_size, told.max_entries, told.map_flags, told.name),
+        (T.HASH, 5, 7, 9, F.NO_PREALLOC, b"m"),
+    )
+    same((told.ifindex, told.netns_dev, told.btf_id, told.map_extra), (0, 0, 0, 0))
+
+
+def hash_of(calls: Calls, fd: int, size: int = 32) -> bytes:
+    mem = Memory()
+    out = bytearray(max(size, 1))
+    calls.fill_info(fd, MapInfo(hash=mem.pin(out), hash_size=size), mem)
+    return bytes(out)
+
+
+def check_hash_of_a_frozen_array(calls: Calls) -> None:
+    """Of a frozen array the SHA-256 of its elements can be asked for, each padded to 8 bytes."""
+    fd = map(calls, value_size=5, max_entries=3)
+    for index in range(3):
+        calls.map_update(fd, u32(index), bytes([index + 1] * 5))
+    calls.map_freeze(fd)
+    area = b"".join(bytes([index + 1] * 5) + bytes(3) for index in range(3))
+    same(hash_of(calls, fd), hashlib.sha256(area).digest())
+
+
+def check_hash_of_a_map(calls: Calls) -> None:
+    """Only of an array (EINVAL), only when it is frozen (EPERM), only 32 bytes (EINVAL)."""
+    fails(errno.EPERM, hash_of, calls, map(calls))
+    fd = map(calls, T.HASH)
+    calls.map_freeze(fd)
+    fails(errno.EINVAL, hash_of, calls, fd)
+    fd = map(calls)
+    calls.map_freeze(fd)
+    fails(errno.EINVAL, hash_of, calls, fd, 31)
+    fails(errno.EINVAL, calls.fill_info, fd, MapInfo(hash_size=32), Memory())
+
+
+# --- BTF
+
+
+def check_btf(calls: Calls) -> None:
+    """A BTF object tells its bytes and has no name."""
+    data = types().data
+    fd = btf(calls, data)
+    told = calls.info(fd, BtfInfo)
+    same((told.btf_size, told.kernel_btf, told.name_len), (len(data), 0, 0))
+    same(calls.btf_data(fd), data)
+
+
+def check_btf_cut(calls: Calls) -> None:
+    """A buffer that is too short for the BTF gets what fits; the size is the true one."""
+    data = types().data
+    fd = btf(calls, data)
+    mem = Memory()
+    buffer = bytearray(b"\xee" * 20)
+    told = calls.fill_info(fd, BtfInfo(btf=mem.pin(buffer), btf_size=10), mem)
+    same((told.btf_size, bytes(buffer)), (len(data), data[:10] + b"\xee" * 10))
+
+
+def check_kernel_btf(calls: Calls) -> None:
+    """The BTF with id 1 is the kernel's, and named vmlinux."""
+    fd = calls.fd_by_id(Cmd.BTF_GET_FD_BY_ID, 1)
+    mem = Memory()
+    name = bytearray(16)
+    told = calls.fill_info(fd, BtfInfo(name=mem.pin(name), name_len=16), mem)
+    same((told.id, told.kernel_btf, told.name_len), (1, 1, len("vmlinux")))
+    same(bytes(name), b"vmlinux" + bytes(9))
+
+
+def check_btf_name_cut(calls: Calls) -> None:
+    """A name that does not fit is cut and ENOSPC, but the rest is told all the same."""
+    fd = calls.fd_by_id(Cmd.BTF_GET_FD_BY_ID, 1)
+    mem = Memory()
+    name, buffer = bytearray(b"\xee" * 16), bytearray(32)
+    buffer[:] = BtfInfo(name=mem.pin(name), name_len=4).encode()
+    attr = ObjInfo(bpf_fd=fd, info_len=32, info=mem.pin(buffer))
+    fails(errno.ENOSPC, calls.call, Cmd.OBJ_GET_INFO_BY_FD, attr, mem)
+    same(bytes(name), b"vml\0" + b"\xee" * 12)
+    same(BtfInfo.decode(buffer).id, 1)
+
+
+@cases(pointer=dict(name=BAD), length=dict(name_len=4))
+def check_btf_name_needs_both(calls: Calls, wrong: dict[str, int]) -> None:
+    """A name's buffer without a length, or the other way round, is EINVAL."""
+    fails(errno.EINVAL, calls.fill_info, btf(calls), BtfInfo(**wrong), Memory())
+
+
+def check_btf_without_a_buffer(calls: Calls) -> None:
+    """A size without a buffer is EFAULT."""
+    fails(errno.EFAULT, calls.fill_info, btf(calls), BtfInfo(btf_size=8), Memory())
+
+
+# --- what tells nothing
+
+
+def check_link(calls: Calls) -> None:
+    """A link tells its kind and its program."""
+    prog = program(calls, type=P.RAW_TRACEPOINT)
+    told = calls.info(calls.raw_tracepoint_open(prog, "sched_switch"), LinkInfo)
+    same((told.type, told.prog_id), (1, calls.info(prog, ProgInfo).id))
+
+
+def check_stats_tell_nothing(calls: Calls) -> None:
+    """The fd that keeps statistics on has no information (EINVAL)."""
+    fails(errno.EINVAL, ask, calls, calls.enable_stats(), bytes(64))
+
+
+def check_files_in_fdinfo(bench: Bench) -> None:
+    """fdinfo tells ids, which needs no right but that to look at the process."""
+    calls = bench.calls
+    for kind, word in (("prog", "prog_id"), ("map", "map_id"), ("btf", "btf_id"), ("link", "link_id")):
+        fd, id = make(calls, kind)
+        same(bench.fdinfo(fd)[word], str(id))
+
+
+def check_map_in_fdinfo(bench: Bench) -> None:
+    """fdinfo of a map tells what it was made with."""
+    fd = map(bench.calls, T.HASH, value_size=16, max_entries=7)
+    told = bench.fdinfo(fd)
+    words = ("map_type", "key_size", "value_size", "max_entries", "map_flags", "map_extra")
+    same([told[word] for word in words], ["1", "4", "16", "7", "0x0", "0x0"])
+    same(told["frozen"], "0")
+
+
+def check_program_in_fdinfo(bench: Bench) -> None:
+    """fdinfo of a program tells type, tag and counters."""
+    fd = program(bench.calls)
+    told = bench.fdinfo(fd)
+    same(told["prog_type"], "1")
+    same(told["prog_tag"], bench.calls.info(fd, ProgInfo).tag.hex())
+    same((told["run_time_ns"], told["run_cnt"], told["recursion_misses"]), ("0", "0", "0"))
+    same(told["verified_insns"], "2")
+    same(u64(int(told["memlock"])), u64(4096))
