@@ -17,7 +17,7 @@ import shutil
 import struct
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -28,9 +28,12 @@ from bpflens.btf.parse import Btf
 from bpflens.insn import Insn, decode, encode
 from bpflens.insn import opcodes as op
 from bpflens.insn.asm import assemble
+from bpflens.insn.facts import facts
+from bpflens.insn.flow import flow
 from bpflens.insn.listing import func_infos, kernel_calls, line_infos, lines, rows
 from bpflens.insn.prototype import prototype
 from bpflens.insn.tag import tag
+from bpflens.insn.text import CallName, text
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -58,13 +61,14 @@ OBJECTS = sorted(Path("/usr/lib/x86_64-linux-gnu/bpf").glob("xdp*.o"))
 # What the kernel tells of a program: bpf(2) by hand, as this room has no door of its own.
 
 
-class Facts(NamedTuple):
+class Told(NamedTuple):
     """The parts of struct bpf_prog_info that a listing is made of."""
 
     xlated: bytes
     ksyms: tuple[int, ...]
     functions: bytes
     source: bytes
+    maps: tuple[int, ...]
     btf: Btf | None
 
 
@@ -89,14 +93,17 @@ def info(fd: int, data: bytes) -> bytes:
     return buffer.raw
 
 
-def facts(fd: int) -> Facts:
+def told_of(fd: int) -> Told:
     """All that a listing needs, by two looks: the sizes, then the parts."""
     first = info(fd, bytes(232))
 
     def told(offset: int) -> int:
         return int(struct.unpack_from("<I", first, offset)[0])
 
-    wanted = {  # pointer: (count, bytes for each, record size)
+    wanted: dict[
+        int, tuple[int, int, int | None]
+    ] = {  # pointer: count, bytes for each, record size
+        56: (52, 4, None),
         32: (20, 1, None),
         112: (104, 8, None),
         136: (144, 8, 132),
@@ -116,7 +123,8 @@ def facts(fd: int) -> Facts:
     }
     ksyms = struct.unpack(f"<{len(raw[112]) // 8}Q", raw[112])
     btf = btf_of(told(128)) if told(128) else None
-    return Facts(raw[32], ksyms, raw[136], raw[152], btf)
+    maps = struct.unpack(f"<{len(raw[56]) // 4}I", raw[56])
+    return Told(raw[32], ksyms, raw[136], raw[152], maps, btf)
 
 
 def btf_of(id: int) -> Btf:
@@ -130,10 +138,10 @@ def btf_of(id: int) -> Btf:
         os.close(fd)
 
 
-def facts_by_id(id: int) -> Facts:
+def told_by_id(id: int) -> Told:
     fd, _ = bpf(PROG_GET_FD_BY_ID, struct.pack("<I", id))
     try:
-        return facts(fd)
+        return told_of(fd)
     finally:
         os.close(fd)
 
@@ -161,9 +169,16 @@ def call_base() -> int:
 
 
 def attached(pid: int, said: str) -> bool:
-    """Whether a loader has come to attach, and so has loaded all: it holds a link or perf event."""
-    if any(line.startswith("link_id:") for line in fdinfo(pid)):
+    """Whether a loader has come to attach: it holds a program, and a link or a perf event.
+
+    libbpf attaches when all is loaded. bpftrace has a perf event for its output before it loads,
+    but none while it tries out what the kernel can do.
+    """
+    lines = list(fdinfo(pid))
+    if any(line.startswith("link_id:") for line in lines):
         return True
+    if not any(line.startswith("prog_id:") for line in lines):
+        return False
     with suppress(FileNotFoundError, ProcessLookupError):
         for name in os.listdir(f"/proc/{pid}/fd"):
             with suppress(FileNotFoundError):
@@ -230,8 +245,11 @@ def bpftool(id: int, *options: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def ours(program: Facts, *options: str) -> list[str]:
-    names = symbols()
+def calls(program: Told, names: dict[int, list[str]]) -> CallName:
+    return kernel_calls(lambda at: names.get(at, [None])[0], call_base(), program.ksyms)
+
+
+def ours(program: Told, names: dict[int, list[str]], *options: str) -> list[str]:
     btf = program.btf
 
     def string(offset: int) -> str | None:
@@ -240,7 +258,7 @@ def ours(program: Facts, *options: str) -> list[str]:
 
     listing = rows(
         decode(program.xlated),
-        call=kernel_calls(lambda at: names.get(at, [None])[0], call_base(), program.ksyms),
+        call=calls(program, names),
         functions=func_infos(program.functions) if btf else (),
         source=line_infos(program.source) if btf else (),
         prototype=lambda type_id: prototype(btf, type_id) if btf else "",
@@ -249,17 +267,35 @@ def ours(program: Facts, *options: str) -> list[str]:
     return list(lines(listing, opcodes="opcodes" in options, linum="linum" in options))
 
 
-def is_younger_than_bpftool_71(insn: Insn) -> bool:
-    """Whether bpftool 7.1 (Linux 6.1) knows this slot not at all, or as something else."""
-    kind, mode = insn.code & 0x07, insn.code & 0xE0
-    return (
-        (kind in (op.ALU, op.ALU64) and insn.off != 0)
-        or (kind == op.ALU64 and op.op_of(insn.code) == op.END)
-        or (kind == op.LDX and mode == op.MEMSX)
-        or (kind == op.STX and insn.imm in (op.LOAD_ACQ, op.STORE_REL))
-        or (kind == op.ST and mode == 0xC0)
-        or insn.code in (op.MAY_GOTO, op.GOTOL, op.GOTOX, op.CALLX)
-    )
+def in_old_words(number: str, insn: Insn) -> str | None:
+    """What bpftool 7.1, made from Linux 6.1, prints for a slot that is younger than it."""
+    code, kind = insn.code, op.class_of(insn.code)
+    if kind == op.ALU64 and op.op_of(code) == op.END:
+        return f"{number}BUG_alu64_{code:02x}"
+    if kind in (op.ALU, op.ALU64) and insn.off:
+        return number + text(insn._replace(off=0))
+    if kind == op.LDX and op.mode_of(code) == op.MEMSX:
+        return f"{number}BUG_ldx_{code:02x}"
+    if kind == op.STX and insn.imm in (op.LOAD_ACQ, op.STORE_REL):
+        return f"{number}BUG_{code:02x}"
+    if code == op.GOTOL:
+        return f"{number}({code:02x}) if w{insn.dst} jmp {insn.imm:#x} goto pc{insn.off:+d}"
+    return None
+
+
+def check_analyses(program: Told, names: dict[int, list[str]]) -> None:
+    """What must hold for any program that the verifier let pass, and cut dead code from."""
+    insns = decode(program.xlated)
+    entries = [info.insn_off for info in func_infos(program.functions)]
+    graph = flow(insns, xlated=True, entries=entries)
+    assert not graph.bad
+    assert all(block.reachable for block in graph.blocks)
+    assert not entries or list(graph.functions) == entries
+    found = facts(insns, xlated=True, entries=entries, call=calls(program, names))
+    assert {use.map.number for use in found.maps} <= set(program.maps)
+    assert all(stack.depth <= op.STACK_LIMIT for stack in found.stacks)
+    assert all(call.name for call in found.calls)
+    assert found.returns
 
 
 def compare(ids: Sequence[int]) -> tuple[int, int]:
@@ -270,11 +306,13 @@ def compare(ids: Sequence[int]) -> tuple[int, int]:
     assert ids, "nothing was loaded"
     equal = younger = 0
     for id in ids:
-        program = facts_by_id(id)
+        program = told_by_id(id)
         insns = decode(program.xlated)
         assert encode(insns) == program.xlated
+        names = symbols()
+        check_analyses(program, names)
         for options in ((), ("linum",), ("opcodes",)):
-            theirs, mine = bpftool(id, *options), ours(program, *options)
+            theirs, mine = bpftool(id, *options), ours(program, names, *options)
             assert len(mine) == len(theirs), f"program {id}"
             for left, right in zip(mine, theirs, strict=True):
                 if left == right:
@@ -282,7 +320,7 @@ def compare(ids: Sequence[int]) -> tuple[int, int]:
                     continue
                 number = re.match(r" *(\d+): ", left)
                 assert number is not None, (left, right)
-                assert is_younger_than_bpftool_71(insns[int(number[1])]), (left, right)
+                assert right == in_old_words(number[0], insns[int(number[1])]), left
                 younger += 1
     return equal, younger
 
@@ -316,6 +354,26 @@ def test_bpftrace(script: str, capsys: pytest.CaptureFixture[str]) -> None:
         if not ids:
             pytest.skip(f"bpftrace does not attach this here: {said.strip()[-200:]}")
         check(capsys, "bpftrace", ids)
+
+
+@pytest.mark.skipif(shutil.which("bpftrace") is None, reason="needs bpftrace")
+def test_everything_at_once(capsys: pytest.CaptureFixture[str]) -> None:
+    """All of the tools together, as on a machine that is being looked at."""
+    tools = [tool for tool in LIBBPF_TOOLS if shutil.which(tool)]
+    commands = [f"exec {tool} {LIBBPF_TOOLS[tool]}" for tool in tools]
+    commands += [f"exec bpftrace -e {shlex.quote(script)}" for script in BPFTRACE]
+    with ExitStack() as stack:
+        ids = [
+            id
+            for command in commands
+            for id in held_programs(stack.enter_context(holding(command))[0])
+        ]
+        for path in OBJECTS:
+            with suppress(pytest.skip.Exception):
+                ids += stack.enter_context(pinned(path))
+        if len(set(ids)) < 20:
+            pytest.skip("too few of the tools load here")
+        check(capsys, "at once", sorted(set(ids)))
 
 
 @contextmanager
