@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 from bpflens.btf import types as t
-from bpflens.btf.parse import HEADER_SIZE, MAGIC
+from bpflens.btf.header import HEADER_SIZE, MAGIC
 from bpflens.btf.records import encode
 from bpflens.btf.references import references, renumber
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import sys
 
-from bpflens.btf.parse import MAGIC
+from bpflens.btf.header import MAGIC
 from bpflens.btf.types import Record
 from bpflens.errors import FormatError
 

@@ -12,6 +12,7 @@ import struct
 import sys
 
 from bpflens.btf import types as t
+from bpflens.btf.header import read_header
 from bpflens.btf.records import HEAD, RecordWords, decode, kind_number
 from bpflens.errors import FormatError
 
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from typing import Literal, TypeVar
 
     T = TypeVar("T", bound=t.Type)
-
-MAGIC = 0xEB9F
-HEADER_SIZE = 24
-"""Of `struct btf_header`; `hdr_len` tells when there is more, which may be passed over."""
 
 MAX_TYPES = 0x000FFFFF
 """`BTF_MAX_TYPE`; the kernel takes no more either."""
@@ -42,6 +39,15 @@ MAX_DEPTH = 64
 def _as_words(numbers: Sequence[int]) -> memoryview:
     """Numbers in four bytes each (`array` would do, but importing it costs 3 ms)."""
     return memoryview(struct.pack(f"{len(numbers)}I", *numbers)).cast("I")
+
+
+def _words_in(section: memoryview, byteorder: str) -> memoryview:
+    """The section as words in this machine's byte order; not copied where it is so already."""
+    words = section.cast("I")
+    if byteorder == sys.byteorder:
+        return words
+    foreign = ">" if byteorder == "big" else "<"
+    return _as_words(struct.unpack(f"{foreign}{len(words)}I", words))
 
 
 class Btf:
@@ -66,7 +72,15 @@ class Btf:
         view = memoryview(data).cast("B")
         self.base = base
         self.size = len(view) + (base.size if base else 0)
-        self._read_header(view)
+        header = read_header(view)
+        self.byteorder = header.byteorder
+        self._types_at, self._strings_at = header.types_at, header.strings_at
+        self._strings = bytes(view[self._strings_at : self._strings_at + header.strings_len])
+        if self._strings[-1:] not in (b"\0", b"") or not (self._strings or base):
+            raise FormatError("string section does not end with NUL", self._strings_at)
+        types = view[self._types_at : self._types_at + header.types_len]
+        self._words = _words_in(types, header.byteorder)
+        self._record_words = RecordWords(header.layout)
         self._first_id = len(base) if base else 1
         self._first_string = base.string_end if base else 0
         if index is None:
@@ -75,7 +89,7 @@ class Btf:
         self._types: dict[int, t.Type] = {}
         self._tags: dict[tuple[int, int], tuple[str, ...]] | None = None
         self._alignments: dict[int, int] = {}
-        self._pointer_size: int | None = base.pointer_size if base else None
+        self._pointer_size = 0
 
     @property
     def index(self) -> tuple[memoryview, memoryview]:
@@ -90,52 +104,6 @@ class Btf:
         asked for. Raises FormatError.
         """
         return cls(data, base)
-
-    # Reading the file
-
-    def _read_header(self, view: memoryview) -> None:
-        if len(view) < HEADER_SIZE:
-            raise FormatError("BTF header cut short", len(view))
-        if int.from_bytes(view[:2], "little") == MAGIC:
-            self.byteorder = "little"
-        elif int.from_bytes(view[:2], "big") == MAGIC:
-            self.byteorder = "big"
-        else:
-            raise FormatError("no BTF: wrong magic number", 0)
-        if view[2] != 1:
-            raise FormatError(f"BTF version {view[2]} is not known", 2)
-        header_len, types_off, types_len, strings_off, strings_len = (
-            int.from_bytes(view[at : at + 4], self.byteorder) for at in range(4, HEADER_SIZE, 4)
-        )
-        if not HEADER_SIZE <= header_len <= len(view):
-            raise FormatError(f"BTF header of {header_len} bytes", 4)
-        self._types_at = header_len + types_off
-        if types_off % 4 or types_len % 4:
-            raise FormatError("type section is not made of 32-bit words", 8)
-        if self._types_at + types_len > len(view):
-            raise FormatError("type section runs past the end", 12)
-        self._strings_at = header_len + strings_off
-        if self._strings_at + strings_len > len(view):
-            raise FormatError("string section runs past the end", 20)
-        self._strings = bytes(view[self._strings_at : self._strings_at + strings_len])
-        if self._strings[-1:] not in (b"\0", b"") or not (self._strings or self.base):
-            raise FormatError("string section does not end with NUL", self._strings_at)
-        self._record_words = RecordWords(self._layout(view, header_len))
-        words = view[self._types_at : self._types_at + types_len].cast("I")
-        if self.byteorder != sys.byteorder:
-            foreign = ">" if self.byteorder == "big" else "<"
-            words = _as_words(struct.unpack(f"{foreign}{len(words)}I", words))
-        self._words = words
-
-    def _layout(self, view: memoryview, header_len: int) -> bytes:
-        """The section that tells the record lengths of each kind. Since: 7.2."""
-        if header_len < HEADER_SIZE + 8:
-            return b""
-        off = int.from_bytes(view[24:28], self.byteorder)
-        size = int.from_bytes(view[28:32], self.byteorder)
-        if header_len + off + size > len(view):
-            raise FormatError("layout section runs past the end", 28)
-        return bytes(view[header_len + off : header_len + off + min(size, 4 * 128)])
 
     def _walk(self) -> tuple[memoryview, memoryview]:
         """Where each record begins, in words, and the name offset it begins with."""
@@ -311,7 +279,9 @@ class Btf:
     @property
     def pointer_size(self) -> int:
         """In bytes; BTF tells it only by the size of its `long`, where it has one, else it is 8."""
-        if self._pointer_size is None:
+        if self.base:
+            return self.base.pointer_size
+        if not self._pointer_size:
             longs = (self.find(name, t.Int) for name in ("long int", "long unsigned int", "long"))
             sizes = [found.size for found in longs if found]
             self._pointer_size = sizes[0] if sizes and sizes[0] in (4, 8) else 8

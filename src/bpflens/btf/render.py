@@ -111,7 +111,9 @@ class _Renderer:
             return self.value(name or found.name, found.type_id, at, 0, tags, depth + 1)
         if isinstance(found, (t.Fwd, t.Func, t.FuncProto, t.Void, t.DeclTag, t.Unknown)):
             return v.Opaque(name, type_id, at, 0, tags, b"")
-        bits = field_bits or 8 * self.btf.sizeof(found.id)
+        of_parts = isinstance(found, (t.Array, t.Composite, t.DataSec))  # these are no bit fields
+        bits = 0 if of_parts else field_bits
+        bits = bits or 8 * self.btf.sizeof(found.id)
         if at + bits > 8 * len(self.data):
             what = f"{len(self.data)} bytes are too few for {name or 'the value'}"
             raise FormatError(what, len(self.data))

@@ -180,7 +180,7 @@ def test_endless_references_end_in_an_error() -> None:
         (2, b"\x02", "version 2"),
         (4, b"\x17\0\0\0", "header of 23"),
         (4, b"\xff\xff\0\0", "header of 65535"),
-        (8, b"\x02\0\0\0", "32-bit words"),
+        (12, b"\x1d\0\0\0", "32-bit words"),
         (12, b"\xfc\xff\xff\xff", "type section runs past"),
         (20, b"\xff\xff\xff\xff", "string section runs past"),
         (20, b"\x03\0\0\0", "does not end with NUL"),
@@ -263,6 +263,15 @@ def test_a_name_of_unreasonable_length_is_refused() -> None:
     with pytest.raises(FormatError, match="name of more than 4096 bytes"):
         btf[1]
     assert btf.text(1) == btf.text(2) == btf.name(2) == "x" * 4096
+
+
+@pytest.mark.parametrize("at", [12, 20])
+def test_a_section_beyond_all_reason_is_refused(at: int) -> None:
+    data = bytearray(24 + (1 << 26) + 4)
+    data[:8] = bytes.fromhex("9feb010018000000")
+    data[at : at + 4] = ((1 << 26) + 4).to_bytes(4, "little")
+    with pytest.raises(FormatError, match="section of 67108868 bytes"):
+        Btf.parse(data)
 
 
 def test_more_types_than_the_kernel_takes_are_refused() -> None:

@@ -170,6 +170,58 @@ def _collect(path: str, before: Json, after: Json, found: dict[str, Json]) -> No
         found[path] = after
 
 
+# What bpftool shows of the same bytes
+
+BYTES = bytes.fromhex(
+    "626173680000f0847762f0f3cb4d764dc7072051159a0f89f2c6daca0144bb310200000084df9ad7"
+    "c5b3d076ac0e8f53a7356c88913f20f6f72db022d24d0a96dad43c1617c1a98e78129e0327371065"
+    "d095864f15ada0b841c1c0ebc5348adc799adf849bad05d4a10ac0441eaaeeb4"
+)
+SHOWN_BY_BPFTOOL = """
+{"comm":"bash","big":9876281924192831431,"neg":-891631886,"ok":true,"e":"B",
+"p":6021047360708195269,"in":[{"x":-2006174297,"m":[145,63,32,246,247,45]},
+{"x":-1777709614,"m":[218,212,60,22,23,193]}],"u":{"i":60691064,"h":[4728,926]},
+"bytes":[39,55,16],"c":101,"bf":"0x0","bg":"0xba","":{"anon":-1197429483},
+"dp":15891572259798696257,"wide":"0xb4eeaa1e44c00aa1d405ad9b84df9a79"}
+"""
+"""`bpftool -j map dump`, version 7.1 on Linux 6.18, of an array map with BYTES as its element."""
+
+
+def test_json_is_that_of_bpftool_but_for_what_is_documented() -> None:
+    b = BtfBuilder()
+    signed = {size: b.add_int(f"i{size}", size, t.Int.SIGNED) for size in (2, 4, 16)}
+    unsigned = {size: b.add_int(f"u{size}", size) for size in (1, 4, 8)}
+    char = b.add_int("char", 1, t.Int.SIGNED)
+    array = b.add_array(unsigned[1], 6)
+    inner = b.add_struct("in", 12, [("x", signed[4], 0), ("m", array, 32)])
+    halves = b.add_array(signed[2], 2)
+    pointer = b.add_ptr(0)
+    members: list[tuple[str, int, int] | tuple[str, int, int, int]] = [
+        ("comm", b.add_array(char, 16), 0),
+        ("big", unsigned[8], 128),
+        ("neg", signed[4], 192),
+        ("ok", b.add_int("_Bool", 1, t.Int.BOOL), 224),
+        ("e", b.add_enum("e", [("A", 1), ("B", 2)]), 256),
+        ("p", pointer, 320),
+        ("in", b.add_array(inner, 2), 384),
+        ("u", b.add_union("", 4, [("i", signed[4], 0), ("h", halves, 0)]), 576),
+        ("bytes", b.add_array(unsigned[1], 3), 608),
+        ("c", char, 632),
+        ("bf", signed[4], 640, 3),
+        ("bg", unsigned[4], 643, 9),
+        ("", b.add_struct("", 4, [("anon", signed[4], 0)]), 672),
+        ("dp", pointer, 704),
+        ("wide", signed[16], 768),
+    ]
+    found = b.add_struct("val", 112, members)
+    ours = to_json(render(Btf.parse(b.build()), found, BYTES))
+    theirs = json.loads(SHOWN_BY_BPFTOOL)
+    theirs.update(theirs.pop(""))
+    theirs.update({name: int(theirs[name], 16) for name in ("bf", "bg", "wide")})
+    theirs["wide"] -= 2**128
+    assert ours == theirs
+
+
 # What a compiler does not write
 
 
@@ -292,6 +344,15 @@ def test_what_btf_does_not_describe_is_opaque() -> None:
     assert to_text(shown).startswith("/* 00 01")
     wide = _one(lambda b: b.add_int("wide", 64), bytes(64))
     assert isinstance(wide, v.Opaque)
+
+
+def test_a_bit_field_of_an_array_is_no_bit_field() -> None:
+    def build(b: BtfBuilder) -> int:
+        array = b.add_array(b.add_int("unsigned char", 1), 200)
+        return b.add_struct("s", 1, [("x", array, 0, 8)])
+
+    with pytest.raises(FormatError, match="too few for x"):
+        _one(build, bytes(100))
 
 
 def test_numbers_without_bytes_are_opaque() -> None:
