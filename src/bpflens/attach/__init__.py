@@ -1,0 +1,1 @@
+"""Where programs are attached: one finder a file."""

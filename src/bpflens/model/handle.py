@@ -49,8 +49,10 @@ class Handle:
 
     def __del__(self) -> None:
         if not getattr(self, "_closed", True):
-            warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
-            self.close()
+            try:
+                warnings.warn(f"unclosed {self!r}", ResourceWarning, source=self, stacklevel=2)
+            finally:  # also where warnings are errors
+                self.close()
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else f"fd {self.fd}"

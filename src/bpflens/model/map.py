@@ -8,9 +8,9 @@ from bpflens.abi.enums import MapType
 from bpflens.abi.infos import MapInfo
 from bpflens.abi.mapfacts import MapFacts, facts
 from bpflens.errors import NotFound, UsageError
-from bpflens.model import fdinfo
 from bpflens.model.handle import Handle
 from bpflens.model.parts import Missing, Part, Reason, attempt, not_asked
+from bpflens.port import fdinfo
 from bpflens.port.calls import CallNotFound
 
 if TYPE_CHECKING:

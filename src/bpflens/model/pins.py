@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import MapFlag
 from bpflens.errors import SyscallError
-from bpflens.model import fdinfo
+from bpflens.port import fdinfo
 from bpflens.port.calls import CallNotFound
 
 if TYPE_CHECKING:
@@ -14,6 +15,14 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 32
 MAX_FILES = 100_000
+
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+"""How mountinfo writes blanks and backslashes in a path (mangle_path() in fs/seq_file.c)."""
+
+
+def _byte(match: re.Match[bytes]) -> bytes:
+    return bytes([int(match[1], 8) & 0xFF])
 
 
 class Pins(NamedTuple):
@@ -30,13 +39,7 @@ def mounts(system: System, fstype: str) -> list[str]:
         before, _, after = line.partition(b" - ")
         fields = before.split()
         if len(fields) > 4 and after.split(maxsplit=1)[:1] == [fstype.encode()]:
-            # mountinfo writes blanks and backslashes in paths as \ooo
-            path = (
-                fields[4]
-                .decode("unicode_escape")
-                .encode("latin-1")
-                .decode(errors="surrogateescape")
-            )
+            path = _OCTAL.sub(_byte, fields[4]).decode(errors="surrogateescape")
             if path not in found:
                 found.append(path)
     return found
@@ -93,17 +96,6 @@ def open_fd(system: System, path: str) -> int:
 def _identify(system: System, path: str) -> tuple[str, int] | None:
     fd = open_fd(system, path)
     try:
-        return identify(system, fd)
+        return fdinfo.identify(system.host.fdinfo(fd))
     finally:
         system.calls.close(fd)
-
-
-def identify(system: System, fd: int) -> tuple[str, int] | None:
-    """The kind and ID of the object behind an fd: its fdinfo names both in one line."""
-    text = system.host.fdinfo(fd)
-    # A link's fdinfo also names its program, so links are asked for first.
-    for line, kind in ((b"link_id", "link"), (b"map_id", "map"), (b"prog_id", "program")):
-        found = fdinfo.number(text, line)
-        if found is not None:
-            return kind, found
-    return None

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from bpflens.abi.infos import ProgInfo
 from bpflens.abi.record import tells
-from bpflens.model import fdinfo
 from bpflens.model.handle import Handle
 from bpflens.model.parts import Missing, Part, Reason, attempt, not_asked
+from bpflens.port import fdinfo
 from bpflens.port.calls import (
     FUNC_INFO,
     JITED,

@@ -12,6 +12,7 @@ from bpflens.model import pins
 from bpflens.model.map import Map
 from bpflens.model.parts import Missing, Reason
 from bpflens.model.program import Program
+from bpflens.port import fdinfo
 from bpflens.port.calls import CallDenied, CallNotFound, Calls
 from bpflens.port.doors import Doors
 
@@ -115,7 +116,7 @@ class System:
                 f"{path} cannot be opened ({error.strerror}): not a pin, or not allowed to read it",
                 "read permission on the file",
             ) from error
-        kind, _ = pins.identify(self, fd) or ("", 0)
+        kind, _ = fdinfo.identify(self.host.fdinfo(fd)) or ("", 0)
         if kind == "program":
             return Program(self, fd)
         if kind == "map":

@@ -2,8 +2,8 @@
 
 An answer is kept by what was asked: command, attr, the content of every buffer that the attr
 points at, and which object an fd stands for. Addresses and fd numbers differ from run to run, so
-in a request they are replaced by what they mean: "the buffer that field 8 points at", "the fd
-that PROG_GET_FD_BY_ID of 12 returned". What is kept of an answer is what the kernel changed.
+in a request they are replaced by what they mean: "the buffer that field 8 points at", "an fd of
+program 12". What is kept of an answer is what the kernel changed.
 
 The file is JSON lines, gzip-compressed where its name ends in .gz: a head, then one line for each
 request, in words for people and as a digest for the replay.
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple, TypeVar
 from bpflens.abi.attrs import ATTRS
 from bpflens.abi.enums import Cmd
 from bpflens.errors import CassetteMiss, FormatError
-from bpflens.port import spell
+from bpflens.port import fdinfo, spell
 from bpflens.port.doors import BpfPort, Clock, Doors, HostPort, NetPort
 from bpflens.port.memory import Memory
 
@@ -127,7 +127,9 @@ class Recorder:
     """Keeps what passes through a kernel's doors."""
 
     def __init__(self, inner: Doors) -> None:
+        self.host = inner.host
         self.fds: dict[int, str] = {}
+        """The object behind each open fd."""
         self._words: dict[str, str] = {}
         self._answers: dict[str, list[Answer]] = {}
         self.doors = Doors(
@@ -184,8 +186,7 @@ class RecordedBpf:
         try:
             result = self._inner.bpf(cmd, attr, size, mem)
             if cmd in GIVES_FD:
-                fds[result] = asked.key
-                answer["fd"] = True
+                fds[result] = answer["fd"] = self._name(result) or asked.key
             else:
                 answer["value"] = result
             return result
@@ -198,6 +199,14 @@ class RecordedBpf:
             if any(out):
                 answer["out"] = out
             self._recorder.keep(asked.key, asked.words, answer)
+
+    def _name(self, fd: int) -> str:
+        """The object behind a new fd, so that it is the same by whichever way it was opened."""
+        try:
+            kind, id = fdinfo.identify(self._recorder.host.fdinfo(fd)) or ("", 0)
+        except OSError:
+            return ""
+        return f"{kind} {id}" if kind else ""
 
     def close(self, fd: int) -> None:
         self._recorder.fds.pop(fd, None)
@@ -277,12 +286,12 @@ class Replay:
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
         return answer["value"]
 
-    def new_fd(self, key: str) -> int:
-        """A number for an fd that the recorded call `key` gave: the lowest that is free."""
+    def new_fd(self, name: str) -> int:
+        """A number for an fd of the object `name`: the lowest that is free."""
         number = 3
         while number in self.fds:
             number += 1
-        self.fds[number] = key
+        self.fds[number] = name
         return number
 
 
@@ -311,7 +320,7 @@ class ReplayedBpf:
         if "errno" in answer:
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
         if "fd" in answer:
-            return self._replay.new_fd(asked.key)
+            return self._replay.new_fd(answer["fd"])
         result: int = answer["value"]
         return result
 

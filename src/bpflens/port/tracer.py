@@ -40,8 +40,7 @@ class TracedBpf:
         self._write(f"{spell.call(cmd, attr, size, mem)} = {result}")
 
     def close(self, fd: int) -> None:
-        self._inner.close(fd)
-        self._write(f"close({fd}) = 0")
+        _told(self._write, f"close({fd})", lambda: self._inner.close(fd), lambda _: "0")
 
 
 class TracedHost:
@@ -52,31 +51,22 @@ class TracedHost:
         self._write = write
 
     def read(self, path: str) -> bytes:
-        return self._told(f'read("{path}")', lambda: self._inner.read(path), _bytes)
+        return _told(self._write, f'read("{path}")', lambda: self._inner.read(path), _bytes)
 
     def listdir(self, path: str) -> list[tuple[str, bool]]:
-        return self._told(f'listdir("{path}")', lambda: self._inner.listdir(path), _names)
+        return _told(self._write, f'listdir("{path}")', lambda: self._inner.listdir(path), _names)
 
     def readlink(self, path: str) -> str:
-        return self._told(f'readlink("{path}")', lambda: self._inner.readlink(path), str)
+        return _told(self._write, f'readlink("{path}")', lambda: self._inner.readlink(path), str)
 
     def fdinfo(self, fd: int) -> bytes:
-        return self._told(f"fdinfo({fd})", lambda: self._inner.fdinfo(fd), _bytes)
+        return _told(self._write, f"fdinfo({fd})", lambda: self._inner.fdinfo(fd), _bytes)
 
     def clock(self) -> Clock:
         return self._inner.clock()
 
     def close(self) -> None:
         self._inner.close()
-
-    def _told(self, call: str, make: Callable[[], T], result: Callable[[T], str]) -> T:
-        try:
-            value = make()
-        except OSError as error:
-            self._write(f"{call} = {spell.error(error.errno or 0)}")
-            raise
-        self._write(f"{call} = {result(value)}")
-        return value
 
 
 class TracedNet:
@@ -87,9 +77,22 @@ class TracedNet:
         self._write = write
 
     def dump(self, protocol: int, request: bytes) -> list[bytes]:
-        answers = self._inner.dump(protocol, request)
-        self._write(f"netlink({protocol}, [{len(request)}]) = {len(answers)} messages")
-        return answers
+        return _told(
+            self._write,
+            f"netlink({protocol}, [{len(request)}])",
+            lambda: self._inner.dump(protocol, request),
+            lambda answers: f"{len(answers)} messages",
+        )
+
+
+def _told(write: Write, call: str, make: Callable[[], T], result: Callable[[T], str]) -> T:
+    try:
+        value = make()
+    except OSError as error:
+        write(f"{call} = {spell.error(error.errno or 0)}")
+        raise
+    write(f"{call} = {result(value)}")
+    return value
 
 
 def _bytes(data: bytes) -> str:

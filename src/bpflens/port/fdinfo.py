@@ -23,3 +23,16 @@ def number(text: bytes, name: bytes) -> int | None:
         return None if value is None else int(value, 0)
     except ValueError:
         return None
+
+
+_IDS = ((b"link_id", "link"), (b"map_id", "map"), (b"prog_id", "program"), (b"btf_id", "btf"))
+"""The line that holds an object's ID. A link's fdinfo also names its program: links come first."""
+
+
+def identify(text: bytes) -> tuple[str, int] | None:
+    """The kind and ID of the object whose fdinfo this is; None for another kind of file."""
+    for line, kind in _IDS:
+        found = number(text, line)
+        if found is not None:
+            return kind, found
+    return None

@@ -1,0 +1,26 @@
+"""The second loop of the mail of 2017: from an interface to the tag of the program on it.
+
+    python examples/xdp_tag.py DEVICE
+
+Netlink gives the program's ID, the ID gives an fd, the fd gives what the kernel knows.
+"""
+
+import sys
+
+import bpflens
+from bpflens.attach import xdp
+
+
+def main(device: str) -> int:
+    with bpflens.open() as system:
+        for attachment in xdp.attachments(system):
+            if attachment.device == device:
+                with system.program(attachment.prog_id) as program:
+                    print(f"{device}: {attachment.mode} program {program.id}, tag {program.tag}")
+                return 0
+    print(f"{device}: no XDP program")
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

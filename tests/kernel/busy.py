@@ -1,0 +1,67 @@
+"""A machine that is busy with BPF: real tools, in a mount namespace of their own."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+TOOLS = (
+    ("bpftrace", "-e", "tracepoint:syscalls:sys_enter_execve { @[comm] = count(); }"),
+    ("execsnoop",),
+    ("opensnoop",),
+)
+PATIENCE = 60.0
+
+
+def missing() -> list[str]:
+    """Which of the tools are not installed."""
+    return [t for t in ("bpftool", "unshare", *(tool[0] for tool in TOOLS)) if not shutil.which(t)]
+
+
+def bpftool(*arguments: str) -> Any:
+    """What bpftool says, from JSON."""
+    done = subprocess.run(
+        ["bpftool", "-j", *arguments], check=False, capture_output=True, text=True
+    )
+    return json.loads(done.stdout)
+
+
+@contextmanager
+def tools() -> Iterator[list[int]]:
+    """bpftrace and two of libbpf-tools with their programs loaded; gives the programs' IDs."""
+    before = {program["id"] for program in bpftool("prog", "show")}
+    # tracefs is mounted where only these processes see it; it may be mounted already.
+    script = 'mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null; exec "$@"'
+    running = [
+        subprocess.Popen(
+            ["unshare", "-m", "sh", "-c", script, "sh", *tool],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for tool in TOOLS
+    ]
+    try:
+        yield _loaded(before, wanted=5)
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+def _loaded(before: set[int], wanted: int) -> list[int]:
+    """The programs that came since, when there are enough and no more come."""
+    end = time.monotonic() + PATIENCE
+    last: list[int] = []
+    while time.monotonic() < end:
+        new = sorted({program["id"] for program in bpftool("prog", "show")} - before)
+        if len(new) >= wanted and new == last:
+            return new
+        last = new
+        time.sleep(0.5)
+    raise TimeoutError(f"after {PATIENCE:.0f} s only these programs were loaded: {last}")
