@@ -8,6 +8,7 @@ it. Nothing is masked: within one boot the addresses in both texts are the same.
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import pty
 import re
@@ -25,12 +26,14 @@ from typing import NamedTuple
 import pytest
 
 from bpflens.btf.parse import Btf
+from bpflens.btf.types import Enum
 from bpflens.insn import Insn, decode, encode
 from bpflens.insn import opcodes as op
 from bpflens.insn.asm import assemble
 from bpflens.insn.facts import facts
 from bpflens.insn.flow import flow
-from bpflens.insn.listing import func_infos, kernel_calls, line_infos, lines, rows
+from bpflens.insn.helpers import HELPERS
+from bpflens.insn.listing import Row, as_data, func_infos, kernel_calls, line_infos, lines, rows
 from bpflens.insn.prototype import prototype
 from bpflens.insn.tag import tag
 from bpflens.insn.text import CallName, text
@@ -237,9 +240,9 @@ def held_programs(pid: int) -> list[int]:
 # Comparing
 
 
-def bpftool(id: int, *options: str) -> list[str]:
+def bpftool(id: int, *options: str, json: bool = False) -> list[str]:
     done = subprocess.run(
-        ["bpftool", "prog", "dump", "xlated", "id", str(id), *options],
+        ["bpftool", *["-j"] * json, "prog", "dump", "xlated", "id", str(id), *options],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     return done.stdout.splitlines()
@@ -249,22 +252,23 @@ def calls(program: Told, names: dict[int, list[str]]) -> CallName:
     return kernel_calls(lambda at: names.get(at, [None])[0], call_base(), program.ksyms)
 
 
-def ours(program: Told, names: dict[int, list[str]], *options: str) -> list[str]:
+def ours(program: Told, names: dict[int, list[str]]) -> list[Row]:
     btf = program.btf
 
     def string(offset: int) -> str | None:
         assert btf is not None
         return btf.name(offset)
 
-    listing = rows(
-        decode(program.xlated),
-        call=calls(program, names),
-        functions=func_infos(program.functions) if btf else (),
-        source=line_infos(program.source) if btf else (),
-        prototype=lambda type_id: prototype(btf, type_id) if btf else "",
-        string=string,
+    return list(
+        rows(
+            decode(program.xlated),
+            call=calls(program, names),
+            functions=func_infos(program.functions) if btf else (),
+            source=line_infos(program.source) if btf else (),
+            prototype=lambda type_id: prototype(btf, type_id) if btf else "",
+            string=string,
+        )
     )
-    return list(lines(listing, opcodes="opcodes" in options, linum="linum" in options))
 
 
 def in_old_words(number: str, insn: Insn) -> str | None:
@@ -281,6 +285,21 @@ def in_old_words(number: str, insn: Insn) -> str | None:
     if code == op.GOTOL:
         return f"{number}({code:02x}) if w{insn.dst} jmp {insn.imm:#x} goto pc{insn.off:+d}"
     return None
+
+
+def check_json(id: int, listing: list[Row]) -> None:
+    """Our data beside `bpftool -j`, but for the words of what is younger than it."""
+    for option in ("opcodes", "linum"):
+        (told,) = bpftool(id, option, json=True)
+        theirs = json.loads(told)
+        mine = [
+            as_data(row, opcodes=option == "opcodes", linum=option == "linum") for row in listing
+        ]
+        for left, right, row in zip(mine, theirs, listing, strict=True):
+            if left["disasm"] != right["disasm"]:
+                assert right["disasm"] == in_old_words("", row.slots[0])
+                left["disasm"] = right["disasm"]
+            assert left == right
 
 
 def check_analyses(program: Told, names: dict[int, list[str]]) -> None:
@@ -311,8 +330,11 @@ def compare(ids: Sequence[int]) -> tuple[int, int]:
         assert encode(insns) == program.xlated
         names = symbols()
         check_analyses(program, names)
-        for options in ((), ("linum",), ("opcodes",)):
-            theirs, mine = bpftool(id, *options), ours(program, names, *options)
+        listing = ours(program, names)
+        check_json(id, listing)
+        for option in ("", "linum", "opcodes"):
+            theirs = bpftool(id, *option.split())
+            mine = list(lines(listing, opcodes=option == "opcodes", linum=option == "linum"))
             assert len(mine) == len(theirs), f"program {id}"
             for left, right in zip(mine, theirs, strict=True):
                 if left == right:
@@ -511,3 +533,16 @@ def test_assembly_of_our_own_loads(name: str, capsys: pytest.CaptureFixture[str]
         check(capsys, name, [id])
     finally:
         os.close(fd)
+
+
+def test_the_helper_table_is_this_kernels() -> None:
+    """The table has every helper that the running kernel has, under the same name."""
+    with open("/sys/kernel/btf/vmlinux", "rb") as file:
+        functions = Btf.parse(file.read()).find("bpf_func_id", Enum)
+    assert functions is not None
+    helpers = {
+        number: name.removeprefix("BPF_FUNC_")
+        for name, number in functions.values
+        if name.startswith("BPF_FUNC_")
+    }
+    assert helpers.items() <= HELPERS.items()

@@ -1,7 +1,7 @@
 """A whole program as bpftool lists it: prototypes, source lines, numbered instructions.
 
 `rows` puts the facts together once; `lines` prints them as `bpftool prog dump xlated` does, and
-whoever wants JSON takes the rows.
+`as_data` gives what bpftool's JSON has.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from struct import Struct
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from bpflens.errors import FormatError
 from bpflens.insn import opcodes as op
@@ -61,6 +61,9 @@ class Row(NamedTuple):
     proto: str = ""
     source: Source | None = None
 
+
+C_BLANKS = " \t\n\v\f\r"
+"""isspace() of the C locale; a bare str.lstrip() would take more."""
 
 _FUNC_INFO, _LINE_INFO = Struct("<II"), Struct("<IIII")
 
@@ -151,11 +154,37 @@ def lines(rows: Iterable[Row], *, opcodes: bool = False, linum: bool = False) ->
         if row.proto:
             yield f"{row.proto}:"
         if row.source is not None:
-            # isspace() of the C locale; str.lstrip() would take more.
-            shown = row.source.text.lstrip(" \t\n\v\f\r")
+            shown = row.source.text.lstrip(C_BLANKS)
             _, file, line, column = row.source
             where = f" [file:{file} line_num:{line} line_col:{column}]" if linum else ""
             yield f"; {shown}{where}"
         yield f"{row.at: 4d}: {row.text}"
         if opcodes:
             yield f"       {encode(row.slots).hex(' ')}"
+
+
+def as_data(row: Row, *, opcodes: bool = False, linum: bool = False) -> dict[str, Any]:
+    """One row with the keys and forms of `bpftool -j prog dump xlated` (dump_xlated_json())."""
+    data: dict[str, Any] = {}
+    if row.proto:
+        data["proto"] = row.proto
+    if row.source is not None:
+        data["src"] = row.source.text.lstrip(C_BLANKS)
+        if linum:
+            told = {
+                "file": row.source.file,
+                "line_num": row.source.line,
+                "line_col": row.source.column,
+            }
+            data |= {key: value for key, value in told.items() if value}
+    data["disasm"] = row.text
+    if opcodes:
+        first, raw = row.slots[0], encode(row.slots)
+        data["opcodes"] = {
+            "code": f"0x{first.code:02x}",
+            "src_reg": f"0x{first.src:x}",
+            "dst_reg": f"0x{first.dst:x}",
+            "off": [f"0x{byte:02x}" for byte in raw[2:4]],
+            "imm": [f"0x{byte:02x}" for byte in raw[4:]],
+        }
+    return data

@@ -13,6 +13,7 @@ from bpflens.insn.listing import (
     FuncInfo,
     LineInfo,
     Source,
+    as_data,
     func_infos,
     kernel_calls,
     line_infos,
@@ -59,6 +60,37 @@ def test_options() -> None:
     assert shown[3] == "       18 11 00 00 07 00 00 00 00 00 00 00 00 00 00 00"
     assert shown[4] == "; return 0; [file: line_num:4 line_col:0]"
     assert shown[6] == "       b7 00 00 00 00 00 00 00"
+
+
+def test_data() -> None:
+    made = rows(
+        PROGRAM,
+        functions=FUNCTIONS,
+        source=SOURCE,
+        prototype=lambda type_id: "int f(void)",
+        string=STRINGS.get,
+    )
+    first, second, *_ = made
+    assert as_data(first, opcodes=True, linum=True) == {
+        "proto": "int f(void)",
+        "src": "return 0;",
+        "file": "a.c",
+        "line_num": 3,
+        "line_col": 7,
+        "disasm": "(18) r1 = map[id:7]",
+        "opcodes": {
+            "code": "0x18",
+            "src_reg": "0x1",
+            "dst_reg": "0x1",
+            "off": ["0x00", "0x00"],
+            "imm": ["0x07", *["0x00"] * 11],
+        },
+    }
+    assert as_data(second, linum=True) == {
+        "src": "return 0;",
+        "line_num": 4,
+        "disasm": "(b7) r0 = 0",
+    }
 
 
 def test_only_the_blanks_of_c_are_cut() -> None:
