@@ -6,7 +6,7 @@ class. `to_json` and `to_text` are the two ways to print a tree.
 
 from __future__ import annotations
 
-from itertools import groupby
+from itertools import groupby, islice
 
 from bpflens.btf.types import Record
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from typing import TypeAlias
 
     Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"]
+
+
+MAX_LISTED = 100_000
+"""Elements of one array that `to_text` shows; nobody reads more."""
 
 
 class Value(Record):
@@ -154,9 +158,9 @@ def to_text(value: Value, indent: int = 0) -> str:
         case Label():
             return value.label or str(value.value)
         case Numbers():
-            return _listed(map(str, value.values))
+            return _listed(map(str, value.values), len(value.values))
         case Items():
-            return _listed(to_text(item, indent) for item in value.items)
+            return _listed((to_text(item, indent) for item in value.items), len(value.items))
         case Fields():
             tab = "\t" * (indent + 1)
             lines = [
@@ -170,15 +174,17 @@ def to_text(value: Value, indent: int = 0) -> str:
     raise TypeError(f"no text for {type(value).__name__}")
 
 
-def _listed(texts: Iterable[str]) -> str:
+def _listed(texts: Iterable[str], count: int) -> str:
     """Like a C initialiser, with runs of one value told in GNU C's way: `[0 ... 99] = 0`."""
     parts: list[str] = []
     start = 0
-    for text, run in groupby(texts):
-        count = sum(1 for _ in run)
-        last = start + count - 1
-        parts += [f"[{start} ... {last}] = {text}"] if count > 3 else [text] * count
-        start += count
+    for text, run in groupby(islice(texts, MAX_LISTED)):
+        length = sum(1 for _ in run)
+        last = start + length - 1
+        parts += [f"[{start} ... {last}] = {text}"] if length > 3 else [text] * length
+        start += length
+    if count > start:
+        parts.append(f"/* {count - start} more */")
     return "{" + ", ".join(parts) + "}"
 
 

@@ -337,6 +337,11 @@ def test_text_is_what_c_would_initialise_with() -> None:
     )
 
 
+def test_text_of_a_huge_array_ends_with_how_much_is_left() -> None:
+    shown = _one(lambda b: b.add_array(b.add_int("u8", 1), 100_003), b"ab" * 50_002)
+    assert to_text(shown).endswith("97, 98, /* 3 more */}")
+
+
 def test_what_btf_does_not_describe_is_opaque() -> None:
     assert to_json(_one(lambda b: b.add_fwd("f"), b"")) == ""
     shown = _one(lambda b: b.add_float("long double", 16), bytes(range(16)))
