@@ -11,8 +11,8 @@
     out:
     exit
 
-What a listing puts in front of an instruction (`  12: (b7) `) is allowed, and a code there settles
-what the words leave open; `;` and `//` start a comment. `raw code dst src off imm` takes any slot.
+What a listing puts in front of an instruction (`  12: (b7) `) is allowed, as are declarations above
+functions, and a code there settles what the words leave open; `;` and `//` start a comment. `raw code dst src off imm` takes any slot.
 """
 
 from __future__ import annotations
@@ -59,19 +59,25 @@ class _Context(NamedTuple):
 
     def number(self, text: str) -> int:
         """A sum of numbers and symbols."""
-        total, sign = 0, 1
+        total, sign, wanted = 0, 1, True
         for word in re.findall(r"[+-]|[^\s+-]+", text):
             if word in "+-":
                 sign = -sign if word == "-" else sign
+                wanted = True
                 continue
+            if not wanted:
+                break
             if word in self.symbols:
                 value = self.symbols[word]
             elif re.fullmatch(r"0[xX][0-9a-fA-F]{1,16}|[0-9]{1,20}", word):
-                value = int(word, 0) if word[:2] in ("0x", "0X") else int(word)
+                value = int(word, 16 if word[:2] in ("0x", "0X") else 10)
             else:
                 raise ValueError(f"{word!r} is no number, and no symbol of that name was given")
-            total, sign = total + sign * value, 1
-        return total
+            total, sign, wanted = total + sign * value, 1, False
+        else:
+            if not wanted:
+                return total
+        raise ValueError(f"{text!r} is no sum of numbers")
 
     def operand(self, text: str) -> Operand:
         """A register or a number."""
@@ -309,6 +315,8 @@ def _parse(text: str, symbols: Mapping[str, int]) -> tuple[list[_Statement], dic
     index = offset = 0
     for line, full in enumerate(text.split("\n"), 1):
         rest = re.split(r";|//", full, maxsplit=1)[0].strip()
+        if rest.endswith("):"):  # a listing's declaration above a function
+            rest = ""
         while (match := _LABEL.match(rest)) is not None:
             if match[1] in labels:
                 raise _fail(f"label {match[1]!r} is there twice", line, offset)

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpflens.insn.helpers import HELPER_IDS
+
 
 class MapArgument(NamedTuple):
     """That a helper takes a map in register `reg`, and what it does with it."""
@@ -166,3 +168,26 @@ IMPLEMENTATIONS = {
 """How names of map types' own functions begin and end, and the helper that they serve."""
 
 MAP_OPERATIONS = ("lookup", "lookup_percpu", "update", "delete", "push", "pop", "peek")
+
+
+def helper_of(symbol: str) -> str:
+    """The helper that a kernel function implements, without `bpf_`; the name itself if none.
+
+    A dump names implementations: `bpf_perf_event_output_tp` for perf_event_output, and where the
+    verifier put a map's own function in place (do_misc_fixups()), `htab_map_update_elem`.
+    """
+    name = symbol.removeprefix("bpf_")
+    name = ALIASES.get(name, name)
+    if name in HELPER_IDS:
+        return name
+    for operation in MAP_OPERATIONS:
+        if name.endswith(f"map_{operation}_elem"):
+            return f"map_{operation}_elem"
+    for ends, helper in IMPLEMENTATIONS.items():
+        if name.startswith(ends[0]) and name.endswith(ends[1]):
+            return helper
+    while "_" in name and symbol.startswith("bpf_"):
+        name = name.rpartition("_")[0]
+        if name in HELPER_IDS:
+            return name
+    return symbol.removeprefix("bpf_")

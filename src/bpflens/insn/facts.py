@@ -15,6 +15,7 @@ from typing import NamedTuple
 from bpflens.insn import effects
 from bpflens.insn import opcodes as op
 from bpflens.insn.code import Insn, is_wide
+from bpflens.insn.effects import helper_of
 from bpflens.insn.flow import Flow, call_target, flow
 from bpflens.insn.helpers import HELPER_IDS, HELPERS
 from bpflens.insn.text import CallName
@@ -106,29 +107,6 @@ _State = dict[int, _Known]
 
 MOST_NUMBERS = 8
 NULL = _Numbers(frozenset([0]))
-
-
-def helper_of(symbol: str) -> str:
-    """The helper that a kernel function implements, without `bpf_`; the name itself if none.
-
-    A dump names implementations: `bpf_perf_event_output_tp` for perf_event_output, and where the
-    verifier put a map's own function in place (do_misc_fixups()), `htab_map_update_elem`.
-    """
-    name = symbol.removeprefix("bpf_")
-    name = effects.ALIASES.get(name, name)
-    if name in HELPER_IDS:
-        return name
-    for operation in effects.MAP_OPERATIONS:
-        if name.endswith(f"map_{operation}_elem"):
-            return f"map_{operation}_elem"
-    for ends, helper in effects.IMPLEMENTATIONS.items():
-        if name.startswith(ends[0]) and name.endswith(ends[1]):
-            return helper
-    while "_" in name and symbol.startswith("bpf_"):
-        name = name.rpartition("_")[0]
-        if name in HELPER_IDS:
-            return name
-    return symbol.removeprefix("bpf_")
 
 
 def facts(

@@ -138,8 +138,7 @@ def test_a_listing_assembles() -> None:
        2: (b7) r0 = 1
        3: (95) exit
     """
-    code = "\n".join(listing.splitlines()[2:])
-    assert [insn.code for insn in assemble_insns(code)] == [0x61, 0x15, 0xB7, 0x95]
+    assert [insn.code for insn in assemble_insns(listing)] == [0x61, 0x15, 0xB7, 0x95]
 
 
 def test_nothing_assembles_to_nothing() -> None:
@@ -152,6 +151,9 @@ def test_nothing_assembles_to_nothing() -> None:
         ("r0 = 1\nr1 <> 2", "line 2: not understood"),
         ("goto nowhere", "no label 'nowhere'"),
         ("a: exit\na: exit", "there twice"),
+        ("r1 = 5 5", "no sum"),
+        ("r1 = 5 +", "no sum"),
+        ("raw 1 2 3 4 5 6", "no sum"),
         ("r1 = later", "no symbol of that name"),
         ("r1 = *(u32 *)(r2 +40000)", "cannot be encoded"),
         ("w1 = 0x100000000", "does not fit 32 bits"),

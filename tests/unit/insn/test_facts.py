@@ -7,7 +7,7 @@ import pytest
 from bpflens.insn import Insn
 from bpflens.insn import effects as e
 from bpflens.insn.asm import assemble_insns
-from bpflens.insn.facts import Call, Effect, MapRef, Return, Stack, facts, helper_of
+from bpflens.insn.facts import Call, Effect, MapRef, Return, Stack, facts
 from bpflens.insn.helpers import HELPER_IDS
 
 LOOKUP = """
@@ -165,7 +165,7 @@ def test_a_dump_tells_neither_btf_ids_nor_distances() -> None:
     ],
 )
 def test_kernel_functions_and_their_helpers(symbol: str, helper: str) -> None:
-    assert helper_of(symbol) == helper
+    assert e.helper_of(symbol) == helper
 
 
 def test_stack_depth_of_each_function() -> None:
