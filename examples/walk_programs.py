@@ -9,6 +9,7 @@ import sys
 
 import bpflens
 from bpflens.insn import decode
+from bpflens.insn.listing import lines, rows
 
 
 def main(on: str = "linux") -> None:
@@ -16,8 +17,8 @@ def main(on: str = "linux") -> None:
         for program in system.programs():
             with program:
                 print(f"{program.id}: {program.name or '(no name)'} tag {program.tag}")
-                for number, insn in enumerate(decode(program.xlated())):
-                    print(f"  {number:4} {insn}")
+                for line in lines(rows(decode(program.xlated()))):
+                    print(line)
 
 
 if __name__ == "__main__":

@@ -14,14 +14,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 RECORDING = "examples/busy.cassette.gz"
 
-LOOK = (
+LOOK: tuple[list[str], ...] = (
     [],
     ["prog", "list"],
     ["map", "list"],
 )
 """What is shown of every kernel."""
 
-CLOSER = (
+CLOSER: tuple[list[str], ...] = (
     ["prog", "show", "name:xdp_balance"],
     ["map", "dump", "name:backends"],
     ["map", "dump", "name:jumps"],

@@ -39,6 +39,8 @@ class Column(NamedTuple):
     since: str = ""
     wide: bool = False
     """A u64 that may be more than JavaScript can hold."""
+    instead: str = ""
+    """In a table: the field that is shown where this one is missing."""
 
 
 class Noun(NamedTuple):
@@ -80,8 +82,9 @@ PROGRAMS = Noun(
     (
         Column("id", "ID", "number of the program, until the next boot", 1, True),
         Column("type", "TYPE", "kind of program", 2),
-        Column("name", "NAME", "name as the kernel keeps it: 15 characters", 3),
-        Column("full_name", "FULL NAME", "the whole name, from BTF where the kernel's is cut"),
+        Column("name", "SHORT NAME", "name as the kernel keeps it: 15 characters"),
+        Column("full_name", "NAME", "the whole name, from BTF where the kernel's is cut", 3,
+               instead="name"),
         Column("tag", "TAG", "what the instructions hash to", 7),
         Column("gpl_compatible", "GPL", "whether the license is GPL-compatible", show=yes_no),
         Column("loaded_at", "LOADED", "when it was loaded (UTC)", 9),

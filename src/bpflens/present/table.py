@@ -50,9 +50,15 @@ def _titles(columns: Sequence[Column]) -> list[str]:
 def _rows(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[list[str]]:
     take = row_of(tuple(columns))
     for record in records:
-        missing = getattr(record, "missing", {})
-        values = zip(columns, take(record), strict=True)
-        yield [cell(c.show, value, missing.get(c.key, "none")) for c, value in values]
+        missing = record.missing
+        yield [
+            cell(
+                c.show,
+                getattr(record, c.instead) if value is None and c.instead else value,
+                missing.get(c.key, "none"),
+            )
+            for c, value in zip(columns, take(record), strict=True)
+        ]
 
 
 def _sizes(columns: Sequence[Column], rows: list[list[str]]) -> list[int]:
@@ -97,7 +103,7 @@ def detail(columns: Sequence[Column], record: Any) -> Iterator[str]:
 
     What the record is known to have none of is left out.
     """
-    missing = getattr(record, "missing", {})
+    missing = record.missing
     room = max(len(c.key) for c in columns)
     for column, value in zip(columns, row_of(tuple(columns))(record), strict=True):
         reason = missing.get(column.key, "")
