@@ -29,7 +29,7 @@ from bpflens.btf.parse import Btf
 from bpflens.btf.types import Enum
 from bpflens.insn import Insn, decode, encode
 from bpflens.insn import opcodes as op
-from bpflens.insn.asm import assemble
+from bpflens.insn.asm import assemble, assemble_insns
 from bpflens.insn.facts import facts
 from bpflens.insn.flow import flow
 from bpflens.insn.helpers import HELPERS
@@ -302,6 +302,16 @@ def check_json(id: int, listing: list[Row]) -> None:
             assert left == right
 
 
+def check_assembly(listing: list[Row]) -> None:
+    """What we print assembles to what was printed, calls apart: their text does not tell all."""
+    for row in listing:
+        first = row.slots[0]
+        is_call = op.op_of(first.code) == op.CALL and op.class_of(first.code) == op.JMP
+        if (is_call and first.src) or (first.code == op.LD_IMM64 and first.src == op.PSEUDO_FUNC):
+            continue
+        assert tuple(assemble_insns(row.text)) == row.slots, row.text
+
+
 def check_analyses(program: Told, names: dict[int, list[str]]) -> None:
     """What must hold for any program that the verifier let pass, and cut dead code from."""
     insns = decode(program.xlated)
@@ -332,6 +342,7 @@ def compare(ids: Sequence[int]) -> tuple[int, int]:
         check_analyses(program, names)
         listing = ours(program, names)
         check_json(id, listing)
+        check_assembly(listing)
         for option in ("", "linum", "opcodes"):
             theirs = bpftool(id, *option.split())
             mine = list(lines(listing, opcodes=option == "opcodes", linum=option == "linum"))

@@ -12,7 +12,8 @@
     exit
 
 What a listing puts in front of an instruction (`  12: (b7) `) is allowed, as are declarations above
-functions, and a code there settles what the words leave open; `;` and `//` start a comment. `raw code dst src off imm` takes any slot.
+functions, and a code there settles what the words leave open. `;` and `//` start a comment.
+`raw code dst src off imm` takes any slot.
 """
 
 from __future__ import annotations
