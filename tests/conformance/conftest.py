@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 
 import pytest
-
-pytest.register_assert_rewrite("bpflens.testing.conformance")
 
 from bpflens.testing.bench import Bench, NotOffered
 from bpflens.testing.on_linux import LinuxBench

@@ -14,7 +14,7 @@ import socket
 import struct
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from bpflens.connect import doors
 from bpflens.port.calls import Calls
@@ -26,6 +26,7 @@ from bpflens.testing.bench import Bench, Cgroup, NotOffered
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
 MS_REC_PRIVATE = 0x4000 | 1 << 18
+MNT_DETACH = 2
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
 PERF_TYPE_TRACEPOINT = 2
 PERF_FLAG_FD_CLOEXEC = 8
@@ -107,6 +108,9 @@ class LinuxBench(Bench):
     def _mount(self, kind: str, path: str) -> None:
         _checked(_libc.mount(kind.encode(), path.encode(), kind.encode(), 0, None), f"mount {kind}")
 
+    def _unmount(self, path: str) -> None:
+        _checked(_libc.umount2(path.encode(), MNT_DETACH), "umount")
+
     def _folder_for(self, kind: str) -> str:
         self._count += 1
         path = f"{self._mounts}/{kind}{self._count}"
@@ -117,7 +121,7 @@ class LinuxBench(Bench):
         path = self._folder_for("bpf")
         self._mount("bpf", path)
         self._undo.append(lambda: os.rmdir(path))
-        self._undo.append(lambda: _checked(_libc.umount2(path.encode(), 2), "umount") and None)
+        self._undo.append(lambda: self._unmount(path))
         return path
 
     def cgroup(self, parent: Cgroup | None = None) -> Cgroup:
@@ -131,10 +135,8 @@ class LinuxBench(Bench):
         return made
 
     def remove_cgroup(self, cgroup: Cgroup) -> None:
-        try:
+        with suppress(FileNotFoundError):
             os.rmdir(cgroup.path)
-        except FileNotFoundError:
-            pass
 
     def device(self) -> int:
         self._count += 1
@@ -223,8 +225,8 @@ _HEADER = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
 def _permitted() -> int:
     sets = ctypes.create_string_buffer(24)
     _checked(_libc.capget(_HEADER, sets), "capget")
-    words = struct.unpack("=6I", sets.raw)
-    return words[1] | words[4] << 32
+    low, high = struct.unpack("=4xI8xI4x", sets.raw)
+    return int(low) | int(high) << 32
 
 
 def _set_effective(effective: int, permitted: int) -> None:

@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 
     code: int
     """errno, or 0."""
-    count: int
+    count: int  # type: ignore[assignment]
     keys: list[bytes]
     values: list[bytes]
     cursor: bytes
@@ -72,7 +72,7 @@ def batch(
     try:
         calls.call(cmd, attr, mem)
     except SyscallError as error:
-        code = error.errno
+        code = error.errno or 0
     n = min(attr.count, count)
     return Answer(
         code,

@@ -105,7 +105,7 @@ def check_take(bench: Bench, type: T) -> None:
 
 @cases(**ALL)
 def check_take_into_nowhere(bench: Bench, type: T) -> None:
-    """Where the value cannot be written to, it is EFAULT and the element is removed all the same."""
+    """Where the value cannot be written it is EFAULT, and the element is removed all the same."""
     it = Hash(bench, type)
     it.put(1, 5)
     mem = Memory()
@@ -297,7 +297,7 @@ def check_order_without_a_seed(calls: Calls) -> None:
     fd = map(calls, T.HASH, max_entries=16, flags=F.ZERO_SEED)
     for key in range(12):
         calls.map_update(fd, u32(key), u64(key))
-    expected = sorted(reversed(range(12)), key=lambda key: bucket(key, 16))
+    expected = sorted(range(11, -1, -1), key=lambda key: bucket(key, 16))
     same(keys(calls, fd, 4), [u32(key) for key in expected])
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
+from typing import Any
 
 from bpflens.abi.attrs import NextId
 from bpflens.abi.enums import Cmd, MapFlag, MapType
@@ -21,7 +23,7 @@ KINDS = {
     "btf": (Cmd.BTF_GET_NEXT_ID, Cmd.BTF_GET_FD_BY_ID),
     "link": (Cmd.LINK_GET_NEXT_ID, Cmd.LINK_GET_FD_BY_ID),
 }
-MAKE = {
+MAKE: dict[str, tuple[Callable[[Calls], int], Any]] = {
     "prog": (lambda calls: program(calls), ProgInfo),
     "map": (lambda calls: map(calls), MapInfo),
     "btf": (lambda calls: btf(calls), BtfInfo),

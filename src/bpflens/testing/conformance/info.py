@@ -13,10 +13,10 @@ from bpflens.abi.enums import MapFlag as F
 from bpflens.abi.enums import MapType as T
 from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import BtfInfo, LinkInfo, MapInfo, ProgInfo
-from bpflens.port.calls import FUNC_INFO, LINE_INFO, MAP_IDS, PROG_TAGS, XLATED, Calls
+from bpflens.port.calls import FUNC_INFO, LINE_INFO, MAP_IDS, Calls
 from bpflens.port.memory import Memory
 from bpflens.testing.bench import Bench
-from bpflens.testing.builders import RETURN_0, btf, code, map, program, types, u32, u64
+from bpflens.testing.builders import btf, map, program, types, u32, u64
 from bpflens.testing.conformance.ids import make
 from bpflens.testing.conformance.suite import BAD, cases, fails, same
 
@@ -290,115 +290,6 @@ def check_counts_without_btf(calls: Calls) -> None:
     same((told.nr_func_info, told.nr_line_info, told.btf_id), (0, 0, 0))
 
 
-# --- tags and instructions
-
-
-def digest(insns: bytes) -> bytes:
-    """The tag of Linux 6.18: the first 8 bytes of SHA-256 over the instructions."""
-    return hashlib.sha256(insns).digest()[:8]
-
-
-def check_tag(calls: Calls) -> None:
-    """The tag is the beginning of the SHA-256 of the instructions as they were given."""
-    fd = program(calls)
-    same(calls.info(fd, ProgInfo).tag, digest(code(RETURN_0)))
-    same(calls.info(fd, ProgInfo).tag.hex(), "59f4a931744dcdc6")
-
-
-@cases(
-    type=(RETURN_0, {"type": P.XDP}), name=(RETURN_0, {"name": "x"}),
-    license=(RETURN_0, {"license": "MIT"}),
-)  # fmt: skip
-def check_tag_is_of_the_code(calls: Calls, text: str, other: dict[str, str]) -> None:
-    """Type, name and license are not in the tag."""
-    first, second = program(calls, text), program(calls, text, **other)  # type: ignore[arg-type]
-    same(calls.info(first, ProgInfo).tag, calls.info(second, ProgInfo).tag)
-
-
-@cases(map_fd="r1 = map_fd m; r0 = 0; exit", map_value="r1 = map_value m + 4; r0 = 0; exit")
-def check_tag_without_map_fds(calls: Calls, text: str) -> None:
-    """Two programs that differ only in the map that they name have the same tag."""
-    first = program(calls, text, m=map(calls, max_entries=1))
-    second = program(calls, text, m=map(calls, max_entries=1))
-    same(calls.info(first, ProgInfo).tag, calls.info(second, ProgInfo).tag)
-    bare = bytearray(code(text, m=0))
-    bare[12:16] = bytes(4)
-    same(calls.info(first, ProgInfo).tag, digest(bytes(bare)))
-
-
-def check_tag_of_plain_wide_loads(calls: Calls) -> None:
-    """The value of a wide load that names no map is in the tag."""
-    text = "r1 = 0x123456789abcdef0 ll; r0 = 0; exit"
-    same(calls.info(program(calls, text), ProgInfo).tag, digest(code(text)))
-
-
-def check_tags_of_one_function(calls: Calls) -> None:
-    """A program of one function has one tag in the list: its own."""
-    fd = program(calls)
-    told = calls.info(fd, ProgInfo)
-    same(calls.prog_array(fd, PROG_TAGS, told), told.tag)
-
-
-def check_tags_of_functions(calls: Calls) -> None:
-    """Each function has a tag; that of a function without calls is that of its code."""
-    fd = program(calls, "call sub; exit; sub: r0 = 1; exit")
-    told = calls.info(fd, ProgInfo)
-    tags = calls.prog_array(fd, PROG_TAGS, told)
-    same(len(tags), 16)
-    same(tags[8:], digest(code("r0 = 1; exit")))
-    assert tags[:8] != told.tag
-
-
-DUMPS: dict[str, tuple[str, str]] = {
-    "plain": ("r0 = 0; r0 += 5; r0 <<= 3; w0 = w0; exit", ""),
-    "wide": ("r0 = 0x1122334455667788 ll; exit", ""),
-    "jump": ("r0 = 1; if r1 == 0 goto out; r0 = 2; out: exit", ""),
-    "nop": ("r0 = 1; goto +0; exit", "r0 = 1; exit"),
-    "never": ("r0 = 1; if r0 == 2 goto +1; exit; r0 = 7; exit", "r0 = 1; exit"),
-}
-
-
-@cases(**DUMPS)
-def check_xlated(calls: Calls, text: str, dumped: str) -> None:
-    """The instructions are told as the kernel keeps them: without what can never run."""
-    fd = program(calls, text)
-    same(calls.prog_array(fd, XLATED, calls.info(fd, ProgInfo)), code(dumped or text))
-
-
-def check_xlated_maps(calls: Calls) -> None:
-    """In the dump a map is named by its id, not by the fd or address."""
-    one, two = map(calls), map(calls, max_entries=1)
-    fd = program(calls, "r1 = map_fd a; r2 = map_value b + 4; r0 = 0; exit", a=one, b=two)
-    ids = {"a": calls.info(one, MapInfo).id, "b": calls.info(two, MapInfo).id}
-    expected = code("r1 = map_fd a; r2 = map_value b + 4; r0 = 0; exit", **ids)
-    same(calls.prog_array(fd, XLATED, calls.info(fd, ProgInfo)), expected)
-
-
-def check_xlated_call(calls: Calls) -> None:
-    """In the dump a call names the function by number, and the distance is in `off`."""
-    fd = program(calls, "call sub; exit; sub: r0 = 1; exit")
-    got = calls.prog_array(fd, XLATED, calls.info(fd, ProgInfo))
-    same(struct.unpack_from("=BBhi", got), (0x85, 0x10, 1, 1))
-
-
-def check_xlated_cut(calls: Calls) -> None:
-    """A buffer that is too short for the instructions gets what fits, to the byte."""
-    fd = program(calls)
-    mem = Memory()
-    buffer = bytearray(b"\xee" * 16)
-    asked = ProgInfo(xlated_prog_len=5, xlated_prog_insns=mem.pin(buffer))
-    same(calls.fill_info(fd, asked, mem).xlated_prog_len, 16)
-    same(bytes(buffer), code(RETURN_0)[:5] + b"\xee" * 11)
-
-
-@cases(straight=("r0 = 0; exit", 2), wide=("r0 = 5 ll; exit", 2),
-       branch=("r0 = 1; if r1 == 0 goto out; r0 = 2; out: exit", 5))  # fmt: skip
-def check_verified_insns(calls: Calls, text: str, count: int) -> None:
-    """The verifier tells how many instructions it went through, on all paths together."""
-    told = calls.info(program(calls, text), ProgInfo)
-    assert told.verified_insns == count, told.verified_insns
-
-
 # --- maps
 
 
@@ -486,7 +377,7 @@ def check_btf_name_cut(calls: Calls) -> None:
     same(BtfInfo.decode(buffer).id, 1)
 
 
-@cases(pointer=dict(name=BAD), length=dict(name_len=4))
+@cases(pointer={"name": BAD}, length={"name_len": 4})
 def check_btf_name_needs_both(calls: Calls, wrong: dict[str, int]) -> None:
     """A name's buffer without a length, or the other way round, is EINVAL."""
     fails(errno.EINVAL, calls.fill_info, btf(calls), BtfInfo(**wrong), Memory())
@@ -515,7 +406,12 @@ def check_stats_tell_nothing(calls: Calls) -> None:
 def check_files_in_fdinfo(bench: Bench) -> None:
     """fdinfo tells ids, which needs no right but that to look at the process."""
     calls = bench.calls
-    for kind, word in (("prog", "prog_id"), ("map", "map_id"), ("btf", "btf_id"), ("link", "link_id")):
+    for kind, word in (
+        ("prog", "prog_id"),
+        ("map", "map_id"),
+        ("btf", "btf_id"),
+        ("link", "link_id"),
+    ):
         fd, id = make(calls, kind)
         same(bench.fdinfo(fd)[word], str(id))
 

@@ -8,6 +8,7 @@ import pkgutil
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeVar
 
+from bpflens.abi.word import Word
 from bpflens.errors import SyscallError, strerror
 from bpflens.port.calls import Calls, failure
 from bpflens.port.memory import Memory
@@ -17,6 +18,7 @@ from bpflens.testing.conformance.differences import reason_for
 
 F = TypeVar("F", bound=Callable[..., None])
 T = TypeVar("T")
+W = TypeVar("W", bound=Word)
 
 BAD = 0x1000
 """An address at which no process has memory (vm.mmap_min_addr)."""
@@ -56,6 +58,11 @@ def cases(**named: Any) -> Callable[[F], F]:
         return function
 
     return keep
+
+
+def each(*values: W) -> dict[str, W]:
+    """Cases that are called as the kernel calls them."""
+    return {value.label: value for value in values}
 
 
 def checks() -> list[Check]:
@@ -103,7 +110,7 @@ def fails(code: int, call: Callable[..., object], *arguments: Any, **named: Any)
     except SyscallError as error:
         if error.errno != code:
             raise AssertionError(
-                f"{error.call} failed with {strerror(error.errno)}, not {strerror(code)}"
+                f"{error.call} failed with {strerror(error.errno or 0)}, not {strerror(code)}"
             ) from error
     else:
         raise AssertionError(f"gave {result!r} instead of: {strerror(code)}")

@@ -24,7 +24,8 @@ def trie(calls: Calls, *prefixes: bytes) -> int:
 
 
 @cases(
-    host=(HOST, 2), beside=(lpm(32, bytes([10, 1, 2, 4])), 1), far=(lpm(32, bytes([10, 9, 9, 9])), 0),
+    host=(HOST, 2), beside=(lpm(32, bytes([10, 1, 2, 4])), 1),
+    far=(lpm(32, bytes([10, 9, 9, 9])), 0),
     shorter=(lpm(12, bytes([10, 1, 0, 0])), 0), same=(TEN, 0),
 )  # fmt: skip
 def check_longest_prefix(calls: Calls, key: bytes, value: int) -> None:
