@@ -29,10 +29,11 @@ from hypothesis import strategies as st
 from bpflens.btf import Btf, cache
 from bpflens.btf import types as t
 from bpflens.btf.build import BtfBuilder, copy
-from bpflens.btf.declare import declare, spell
+from bpflens.btf.declare import declare
 from bpflens.btf.edit import assign
 from bpflens.btf.ext import func_infos, line_infos, parse_ext
 from bpflens.btf.render import render
+from bpflens.btf.spell import spell
 from bpflens.btf.value import to_json, to_text
 from bpflens.errors import FormatError, UsageError
 

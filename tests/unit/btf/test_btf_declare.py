@@ -13,7 +13,8 @@ import pytest
 from bpflens.btf import Btf
 from bpflens.btf import types as t
 from bpflens.btf.build import BtfBuilder
-from bpflens.btf.declare import declare, spell
+from bpflens.btf.declare import declare
+from bpflens.btf.spell import spell
 from bpflens.errors import FormatError
 
 Tool = Callable[[str], str]
