@@ -1,0 +1,126 @@
+"""The house itself: exports, layers of start-up, sizes of files, documents that are true."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import bpflens
+from bpflens.cli.app import COMMANDS, parser
+from bpflens.present.columns import NOUNS
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = sorted((ROOT / "src").rglob("*.py"))
+DOCUMENTS = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+RECORDING = "examples/busy.cassette.gz"
+
+LONGEST = 400
+LONG_FOR_A_REASON = {
+    "abi/attrs.py": "generated",
+    "abi/infos.py": "generated",
+}
+"""Files of more than 400 lines, and why."""
+
+
+def python(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run this Python in the repository."""
+    return subprocess.run(
+        [sys.executable, *arguments], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+def test_every_exported_name_is_there_and_no_other_has_a_home() -> None:
+    for name in bpflens.__all__:
+        assert getattr(bpflens, name) is not None
+    assert set(bpflens._HOMES) | {"__version__"} == set(bpflens.__all__)
+    with pytest.raises(AttributeError):
+        bpflens.nothing_of_that_name  # noqa: B018
+
+
+def test_the_version_needs_next_to_nothing() -> None:
+    bare = python("-c", "import sys; print(*sys.modules)").stdout.split()
+    code = "import sys; from bpflens.cli import main; main(['--version']); print(*sys.modules)"
+    version, modules = python("-c", code).stdout.splitlines()
+    assert version == f"bpflens {bpflens.__version__}"
+    extra = set(modules.split()) - set(bare)
+    assert extra <= {"bpflens", "bpflens.cli", "__future__"}, extra
+
+
+def test_a_list_imports_nothing_heavy() -> None:
+    code = (
+        "import sys; from bpflens.cli import main; "
+        f"main(['--on', '{RECORDING}', 'prog', 'list', '--json']); "
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    modules = set(python("-c", code).stderr.split())
+    heavy = {"dataclasses", "inspect", "logging", "pathlib", "subprocess", "asyncio", "socket"}
+    assert not modules & heavy
+
+
+def test_no_file_is_long_without_a_reason() -> None:
+    long = {
+        str(path.relative_to(ROOT / "src" / "bpflens")): lines
+        for path in SOURCES
+        if (lines := len(path.read_text().splitlines())) > LONGEST
+    }
+    assert {name: lines for name, lines in long.items() if name not in LONG_FOR_A_REASON} == {}
+
+
+def test_links_between_documents_lead_somewhere() -> None:
+    for document in DOCUMENTS:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_the_readme_names_only_commands_and_options_that_exist() -> None:
+    top = parser()
+    for line in re.findall(r"^\$ (?:sudo )?bpflens ?(.*)$", (ROOT / "README.md").read_text(), re.M):
+        words = shlex.split(line, comments=True)
+        ends = [at for at, word in enumerate(words) if word in ("|", ">")]
+        arguments = words[: ends[0]] if ends else words
+        assert top.parse_args(arguments) is not None, line
+
+
+def test_the_python_of_the_readme_runs_on_the_recording(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    with bpflens.open(str(ROOT / RECORDING)) as system:
+        (backends,) = [r for r in bpflens.look(str(ROOT / RECORDING)).maps if r.name == "backends"]
+        assert system is not None
+    assert len(blocks) >= 2
+    for block in blocks:
+        on = f"on={str(ROOT / RECORDING)!r}"
+        code = block.replace(".look()", f".look({on})").replace(".open()", f".open({on})")
+        exec(code.replace("system.map(73)", f"system.map({backends.id})"), {})
+    assert "xdp_balance" in capsys.readouterr().out
+
+
+def test_every_column_is_in_the_help() -> None:
+    for noun in ("prog", "map"):
+        text = python("-m", "bpflens", noun, "list", "--help").stdout
+        for column in NOUNS[f"{noun}s" if noun == "map" else "programs"].columns:
+            assert column.key in text
+
+
+def test_every_command_has_a_module_and_a_line_of_help() -> None:
+    text = python("-m", "bpflens", "--help").stdout
+    for name, words in COMMANDS.items():
+        assert name in text
+        assert words.split(":")[0].split(",")[0] in " ".join(text.split())
+
+
+def test_the_changelog_knows_the_version_or_says_unreleased() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text()
+    assert f"## {bpflens.__version__}" in text or "## Unreleased" in text
+
+
+def test_make_alone_prints_its_targets() -> None:
+    done = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for target in ("run", "test", "check", "bench"):
+        assert f"make {target}" in done.stdout
