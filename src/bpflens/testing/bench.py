@@ -55,7 +55,11 @@ class Bench(ABC):
         self.name = name
         self.doors = doors
         self.cpus = cpus
-        self.files = OpenFiles(doors.bpf)
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew at the doors that there are now."""
+        self.files = OpenFiles(self.doors.bpf)
         self.calls = Calls(self.files)
 
     # --- other callers

@@ -1,0 +1,105 @@
+"""A bench on the engine: a new one for each check, so nothing is left to undo."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+from bpflens.engine.cgroups import Cgroup as EngineCgroup
+from bpflens.engine.engine import Engine
+from bpflens.engine.files import O_RDONLY, O_RDWR, File, Node
+from bpflens.engine.net import Socket
+from bpflens.engine.perf import PerfEvent
+from bpflens.port.calls import Calls
+from bpflens.testing.bench import Bench, Cgroup
+
+BPFFS = "/sys/fs/bpf"
+
+
+class EngineBench(Bench):
+    """The bench of an engine that follows this release, with Linux's rules for who may do what."""
+
+    def __init__(self, release: str = "6.18", cpus: int = 2, vmlinux: bytes = b"") -> None:
+        self._release = release
+        self._vmlinux = vmlinux
+        self._cgroups: dict[str, EngineCgroup] = {}
+        self.engine = self._new(cpus)
+        self.task = self.engine.task()
+        super().__init__(f"engine {release}", self.task.doors(), cpus)
+
+    def _new(self, cpus: int) -> Engine:
+        return Engine(self._release, policy="linux", cpus=cpus, vmlinux=self._vmlinux)
+
+    def clean(self) -> None:
+        self.engine = self._new(self.cpus)
+        self.task = self.engine.task()
+        self.doors = self.task.doors()
+        self._cgroups.clear()
+        self.renew()
+
+    def close(self) -> None:
+        self.doors.host.close()
+
+    # --- callers and files
+
+    def caller(self, uid: int = 0, caps: Iterable[int] = ()) -> Calls:
+        task = self.engine.task(uid=uid, caps=list(caps))
+        task.files = self.task.files
+        task.netns = self.task.netns
+        return Calls(self.files.beside(task.doors().bpf))
+
+    @contextmanager
+    def no_more_files(self) -> Iterator[None]:
+        files = self.task.files
+        limit = files.limit
+        held = [files.add(File(Node(), O_RDWR, self.task.creds))]
+        files.limit = held[0]
+        files.close(held[0])
+        taken = list(files._free)
+        files._free.clear()
+        try:
+            yield
+        finally:
+            files.limit = limit
+            files._free.extend(taken)
+
+    def _open(self, node: Node, mode: int = O_RDWR) -> int:
+        node.hold()
+        return self.task.files.add(File(node, mode, self.task.creds))
+
+    def plain_file(self) -> int:
+        return self._open(Node())
+
+    def dup(self, fd: int) -> int:
+        return self.task.dup(fd)
+
+    # --- places
+
+    def bpffs(self) -> str:
+        return BPFFS
+
+    def cgroup(self, parent: Cgroup | None = None) -> Cgroup:
+        above = self._cgroups[parent.path] if parent else self.engine.cgroup
+        made = above.make(f"bench{len(self._cgroups)}")
+        self._cgroups[made.path] = made
+        return Cgroup(self._open(made, O_RDONLY), made.id, made.path)
+
+    def remove_cgroup(self, cgroup: Cgroup) -> None:
+        self._cgroups.pop(cgroup.path).remove()
+
+    def device(self) -> int:
+        netns = self.task.netns
+        return netns.add(f"bench{len(netns.devices)}").index
+
+    def remove_device(self, ifindex: int) -> None:
+        self.task.netns.devices[ifindex].remove()
+
+    def netns(self) -> int:
+        return self._open(self.task.netns, O_RDONLY)
+
+    def tracepoint(self, group: str, name: str) -> int:
+        return self._open(PerfEvent("tracepoint", name))
+
+    def socket(self, kind: str) -> int:
+        # a bound UDP socket goes into a sockmap as a connected TCP one does (sock_map_sk_state_allowed)
+        return self._open(Socket(cookie=7, established=kind == "udp"))
