@@ -11,7 +11,6 @@ request, in words for people and as a digest for the replay.
 
 from __future__ import annotations
 
-import errno
 import gzip
 import json
 import os
@@ -21,7 +20,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from bpflens.abi.attrs import ATTRS
 from bpflens.abi.enums import Cmd
-from bpflens.errors import CassetteMiss, FormatError
 from bpflens.port import fdinfo, spell
 from bpflens.port.doors import BpfPort, Clock, Doors, HostPort, NetPort
 from bpflens.port.memory import Memory
@@ -139,10 +137,12 @@ class Recorder:
         )
 
     def keep(self, key: str, words: str, answer: Answer) -> None:
-        """Note an answer; one that repeats the last to the same request takes no room."""
+        """Note an answer; one that repeats the last to the same request is only counted."""
         self._words.setdefault(key, words)
         answers = self._answers.setdefault(key, [])
-        if not answers or answers[-1] != answer:
+        if answers and {k: v for k, v in answers[-1].items() if k != "times"} == answer:
+            answers[-1]["times"] = answers[-1].get("times", 1) + 1
+        else:
             answers.append(answer)
 
     def ask(self, key: str, make: Callable[[], T], plain: Callable[[T], Any]) -> T:
@@ -253,142 +253,3 @@ class RecordedNet:
             lambda: self._inner.dump(protocol, request),
             lambda messages: [message.hex() for message in messages],
         )
-
-
-class Replay:
-    """A recording as a kernel: `doors` answer as the recorded machine did.
-
-    The same request asked again gets the next recorded answer, and the last one from then on.
-    """
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self._answers = load(path)
-        self._turn: dict[str, int] = {}
-        self.fds: dict[int, str] = {}
-        self.doors = Doors(ReplayedBpf(self), ReplayedHost(self), ReplayedNet(self))
-
-    def answer(self, key: str) -> Answer | None:
-        """The next answer to a request, or None where the recording has none."""
-        answers = self._answers.get(key)
-        if not answers:
-            return None
-        turn = self._turn.get(key, 0)
-        self._turn[key] = turn + 1
-        return answers[min(turn, len(answers) - 1)]
-
-    def value(self, key: str) -> Any:
-        """The value of a recorded file or netlink request. Raises OSError."""
-        answer = self.answer(key)
-        if answer is None:
-            raise FileNotFoundError(errno.ENOENT, f"the recording {self.path} does not hold it")
-        if "errno" in answer:
-            raise OSError(answer["errno"], os.strerror(answer["errno"]))
-        return answer["value"]
-
-    def new_fd(self, name: str) -> int:
-        """A number for an fd of the object `name`: the lowest that is free."""
-        number = 3
-        while number in self.fds:
-            number += 1
-        self.fds[number] = name
-        return number
-
-
-class ReplayedBpf:
-    """bpf(2) from a recording."""
-
-    def __init__(self, replay: Replay) -> None:
-        self._replay = replay
-
-    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
-        asked = request(cmd, attr, size, mem, self._replay.fds)
-        answer = self._replay.answer(asked.key)
-        if answer is None:
-            if cmd in BY_NAME:
-                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-            raise CassetteMiss(
-                f"the recording {self._replay.path} does not hold the answer to {asked.words}"
-            )
-        for at, runs in enumerate(answer.get("out", ())):
-            for offset, data in runs:
-                content = bytes.fromhex(data)
-                if at == 0:
-                    mem.write(attr + offset, content)
-                else:
-                    asked.buffers[at][offset : offset + len(content)] = content
-        if "errno" in answer:
-            raise OSError(answer["errno"], os.strerror(answer["errno"]))
-        if "fd" in answer:
-            return self._replay.new_fd(answer["fd"])
-        result: int = answer["value"]
-        return result
-
-    def close(self, fd: int) -> None:
-        if self._replay.fds.pop(fd, None) is None:
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-
-
-class ReplayedHost:
-    """The host's files from a recording."""
-
-    def __init__(self, replay: Replay) -> None:
-        self._replay = replay
-
-    def read(self, path: str) -> bytes:
-        return bytes.fromhex(self._replay.value(f"read {path}"))
-
-    def listdir(self, path: str) -> list[tuple[str, bool]]:
-        return [(name, is_dir) for name, is_dir in self._replay.value(f"listdir {path}")]
-
-    def readlink(self, path: str) -> str:
-        return str(self._replay.value(f"readlink {path}"))
-
-    def fdinfo(self, fd: int) -> bytes:
-        return bytes.fromhex(self._replay.value(f"fdinfo {self._replay.fds.get(fd, fd)}"))
-
-    def clock(self) -> Clock:
-        return Clock(*self._replay.value("clock"))
-
-    def close(self) -> None:
-        return
-
-
-class ReplayedNet:
-    """Netlink from a recording."""
-
-    def __init__(self, replay: Replay) -> None:
-        self._replay = replay
-
-    def dump(self, protocol: int, request: bytes) -> list[bytes]:
-        messages = self._replay.value(f"netlink {protocol} {request.hex()}")
-        return [bytes.fromhex(message) for message in messages]
-
-
-def load(path: str) -> dict[str, list[Answer]]:
-    """The answers of a recording, by request. Raises OSError, FormatError."""
-    with open(path, "rb") as file:
-        data = file.read(MAX_FILE)
-    if data[:2] == b"\x1f\x8b":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, ValueError) as error:
-            raise FormatError(f"{path} is cut short or damaged: {error}", 0) from error
-    answers: dict[str, list[Answer]] = {}
-    offset = 0
-    for number, line in enumerate(data.splitlines(keepends=True)):
-        try:
-            entry = json.loads(line)
-            if number == 0:
-                if entry["format"] != FORMAT:
-                    raise FormatError(f"{path} is a recording of another format", 0)
-            else:
-                answers[entry["key"]] = entry["answers"]
-        except (ValueError, KeyError, TypeError) as error:
-            if isinstance(error, FormatError):
-                raise
-            raise FormatError(f"{path} is no recording of bpflens", offset) from error
-        offset += len(line)
-    if not offset:
-        raise FormatError(f"{path} is empty", 0)
-    return answers
