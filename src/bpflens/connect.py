@@ -23,7 +23,7 @@ def doors(on: str = "linux") -> Doors:
 
         return Doors(LinuxBpf(), LinuxHost(), LinuxNet())
     if os.path.exists(on):
-        from bpflens.port.cassette import Replay
+        from bpflens.port.replay import Replay
 
         return Replay(on).doors
     raise UsageError(f"there is no kernel {on!r}: give {KERNELS}")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import bpflens
-from bpflens.cli.app import COMMANDS, parser
+from bpflens.cli.app import COMMANDS, bind_sort, parser
 from bpflens.present.columns import NOUNS
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,7 +83,7 @@ def test_the_readme_names_only_commands_and_options_that_exist() -> None:
         words = shlex.split(line, comments=True)
         ends = [at for at, word in enumerate(words) if word in ("|", ">")]
         arguments = words[: ends[0]] if ends else words
-        assert top.parse_args(arguments) is not None, line
+        assert top.parse_args(bind_sort(arguments)) is not None, line
 
 
 def test_the_python_of_the_readme_runs_on_the_recording(

@@ -55,7 +55,7 @@ def parser(arguments: list[str] | None = None) -> argparse.ArgumentParser:
 def run(arguments: list[str]) -> int:
     """Run one command. Never raises for what the command line or the kernel says."""
     try:
-        words = list(arguments)
+        words = bind_sort(arguments)
         options = parser(words).parse_args(words)
         if getattr(options, "version", False):
             from bpflens.cli import main
@@ -76,6 +76,17 @@ def run(arguments: list[str]) -> int:
         return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def bind_sort(arguments: list[str]) -> list[str]:
+    """The arguments with `--sort -key` as `--sort=-key`: argparse takes `-key` for an option."""
+    words: list[str] = []
+    for word in arguments:
+        if words and words[-1] == "--sort" and word.startswith("-"):
+            words[-1] = f"--sort={word}"
+        else:
+            words.append(word)
+    return words
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -1,0 +1,181 @@
+"""A replay: a recording (`port.cassette`) as a kernel."""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from bpflens.errors import CassetteMiss, FormatError
+from bpflens.port.cassette import BY_NAME, FORMAT, Answer, request
+from bpflens.port.doors import Clock, Doors
+from bpflens.port.memory import Memory
+
+MAX_FILE = 1 << 30
+
+
+class Replay:
+    """A recording as a kernel: `doors` answer as the recorded machine did.
+
+    The same request asked again gets the next recorded answer, and the last one from then on.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._answers = load(path)
+        self._turn: dict[str, tuple[int, int]] = {}
+        """Request → (which of its answers is due, how often that was given)."""
+        self.fds: dict[int, str] = {}
+        self.doors = Doors(ReplayedBpf(self), ReplayedHost(self), ReplayedNet(self))
+
+    def answer(self, key: str) -> Answer | None:
+        """The next answer to a request, or None where the recording has none."""
+        answers = self._answers.get(key)
+        if not answers:
+            return None
+        at, given = self._turn.get(key, (0, 0))
+        if given >= answers[at].get("times", 1) and at + 1 < len(answers):
+            at, given = at + 1, 0
+        self._turn[key] = at, given + 1
+        return answers[at]
+
+    def value(self, key: str) -> Any:
+        """The value of a recorded file or netlink request. Raises OSError."""
+        answer = self.answer(key)
+        if answer is None:
+            raise FileNotFoundError(errno.ENOENT, f"the recording {self.path} does not hold it")
+        if "errno" in answer:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]))
+        return answer["value"]
+
+    def new_fd(self, name: str) -> int:
+        """A number for an fd of the object `name`: the lowest that is free."""
+        number = 3
+        while number in self.fds:
+            number += 1
+        self.fds[number] = name
+        return number
+
+
+class ReplayedBpf:
+    """bpf(2) from a recording."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        with _sound(self._replay.path):
+            return self._bpf(cmd, attr, size, mem)
+
+    def _bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        asked = request(cmd, attr, size, mem, self._replay.fds)
+        answer = self._replay.answer(asked.key)
+        if answer is None:
+            if cmd in BY_NAME:
+                raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+            raise CassetteMiss(
+                f"the recording {self._replay.path} does not hold the answer to {asked.words}"
+            )
+        for at, runs in enumerate(answer.get("out", ())):
+            for offset, data in runs:
+                content = bytes.fromhex(data)
+                if at == 0:
+                    mem.write(attr + offset, content)
+                else:
+                    asked.buffers[at][offset : offset + len(content)] = content
+        if "errno" in answer:
+            raise OSError(answer["errno"], os.strerror(answer["errno"]))
+        if "fd" in answer:
+            return self._replay.new_fd(answer["fd"])
+        return int(answer["value"])
+
+    def close(self, fd: int) -> None:
+        if self._replay.fds.pop(fd, None) is None:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+class ReplayedHost:
+    """The host's files from a recording."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def read(self, path: str) -> bytes:
+        with _sound(self._replay.path):
+            return bytes.fromhex(self._replay.value(f"read {path}"))
+
+    def listdir(self, path: str) -> list[tuple[str, bool]]:
+        with _sound(self._replay.path):
+            return [(str(n), bool(is_dir)) for n, is_dir in self._replay.value(f"listdir {path}")]
+
+    def readlink(self, path: str) -> str:
+        with _sound(self._replay.path):
+            return str(self._replay.value(f"readlink {path}"))
+
+    def fdinfo(self, fd: int) -> bytes:
+        with _sound(self._replay.path):
+            return bytes.fromhex(self._replay.value(f"fdinfo {self._replay.fds.get(fd, fd)}"))
+
+    def clock(self) -> Clock:
+        with _sound(self._replay.path):
+            return Clock(*map(int, self._replay.value("clock")))
+
+    def close(self) -> None:
+        return
+
+
+class ReplayedNet:
+    """Netlink from a recording."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def dump(self, protocol: int, request: bytes) -> list[bytes]:
+        with _sound(self._replay.path):
+            messages = self._replay.value(f"netlink {protocol} {request.hex()}")
+            return [bytes.fromhex(message) for message in messages]
+
+
+@contextmanager
+def _sound(path: str) -> Iterator[None]:
+    """Makes one error of all that can go wrong where an answer in the file is none."""
+    try:
+        yield
+    except (OSError, FormatError):
+        raise
+    except (ArithmeticError, AttributeError, BufferError, LookupError, TypeError, ValueError) as e:
+        raise FormatError(f"{path} holds an answer that is damaged: {e}", 0) from e
+
+
+def load(path: str) -> dict[str, list[Answer]]:
+    """The answers of a recording, by request. Raises OSError, FormatError."""
+    with open(path, "rb") as file:
+        data = file.read(MAX_FILE)
+    if data[:2] == b"\x1f\x8b":
+        try:
+            data = gzip.decompress(data)
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise FormatError(f"{path} is cut short or damaged: {error}", 0) from error
+    answers: dict[str, list[Answer]] = {}
+    offset = 0
+    for number, line in enumerate(data.splitlines(keepends=True)):
+        try:
+            entry = json.loads(line)
+            if number == 0:
+                if entry["format"] != FORMAT:
+                    raise FormatError(f"{path} is a recording of another format", 0)
+            else:
+                answers[entry["key"]] = entry["answers"]
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            if isinstance(error, FormatError):
+                raise
+            raise FormatError(f"{path} is no recording of bpflens", offset) from error
+        offset += len(line)
+    if not offset:
+        raise FormatError(f"{path} is empty", 0)
+    return answers
