@@ -51,7 +51,6 @@ class _Declarations(Speller):
         self._tags = NameSpace()
         self._identifiers = NameSpace()
         self._seen: set[tuple[int, bool]] = set()
-        self._open: set[int] = set()
         self._enums: set[int] = set()
         self._defined: set[str] = set()
         self._pads = 0
@@ -126,12 +125,8 @@ class _Declarations(Speller):
         if not whole:
             self._forward(found)
             return
-        if found.id in self._open:
-            raise FormatError(f"[{found.id}] holds itself", self.btf.offset_of(found.id))
-        self._open.add(found.id)
         for member in found.members:
             self._need(member.type_id, True, depth)
-        self._open.remove(found.id)
         self._definition(found, depth)
 
     def _forward(self, found: t.Composite | t.Fwd) -> None:

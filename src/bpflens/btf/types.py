@@ -28,7 +28,7 @@ class _RecordMeta(type):
         own = tuple(f for f, kind in annotations.items() if not kind.startswith("ClassVar"))
         inherited = tuple(f for base in bases for f in getattr(base, "fields", ()))
         namespace["__slots__"] = own
-        namespace["fields"] = inherited + own
+        namespace["fields"] = namespace["__match_args__"] = inherited + own
         return super().__new__(meta, name, bases, namespace)
 
 
@@ -54,6 +54,9 @@ class Record(metaclass=_RecordMeta):
 
     def _values(self) -> tuple[Any, ...]:
         return tuple(getattr(self, name) for name in self.fields)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), self._values()
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Record) and type(self) is type(other):
