@@ -299,6 +299,9 @@ def check_json(id: int, listing: list[Row]) -> None:
             if left["disasm"] != right["disasm"]:
                 assert right["disasm"] == in_old_words("", row.slots[0])
                 left["disasm"] = right["disasm"]
+            if left.get("src") != right.get("src"):
+                # bpftool's json_writer.c writes a backslash as a line end.
+                left["src"] = left["src"].replace("\\", "\n")
             assert left == right
 
 
