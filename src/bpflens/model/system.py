@@ -116,7 +116,11 @@ class System:
                 f"{path} cannot be opened ({error.strerror}): not a pin, or not allowed to read it",
                 "read permission on the file",
             ) from error
-        kind, _ = fdinfo.identify(self.host.fdinfo(fd)) or ("", 0)
+        try:
+            kind, _ = fdinfo.identify(self.host.fdinfo(fd)) or ("", 0)
+        except OSError:
+            self.calls.close(fd)
+            raise
         if kind == "program":
             return Program(self, fd)
         if kind == "map":
