@@ -80,10 +80,11 @@ class ElementWalk:
         """Elements given so far."""
         self.complete = False
         """Whether every element that was there all the while has been given."""
-        self.why = "the walk has not ended"
+        self.why = "no more was asked for"
         """Why it is not complete."""
-        self.limited = False
-        """Whether it ended because the caller wanted no more."""
+        self.limited = True
+        """Whether it has not ended, or only because the caller wanted no more."""
+        self._stopped = False
         clock = map.system.host.clock
         self._deadline = None if seconds is None else clock().boottime + int(seconds * 1e9)
 
@@ -96,8 +97,7 @@ class ElementWalk:
         try:
             for key, value in self._pairs():
                 if self.limit is not None and self.seen >= self.limit:
-                    self.limited = True
-                    self._stop(f"limited to {self.limit} elements")
+                    self.why = f"limited to {self.limit} elements"
                     return
                 self.seen += 1
                 yield element(self.map, key, value)
@@ -106,10 +106,11 @@ class ElementWalk:
                     return
         except CallDenied as error:
             raise Denied(f"map {told.id} cannot be read: {error}", "CAP_SYS_ADMIN") from error
+        if not self._stopped:
+            self.complete, self.limited, self.why = True, False, ""
 
     def _stop(self, why: str) -> None:
-        self.complete = False
-        self.why = why
+        self._stopped, self.limited, self.why = True, False, why
 
     def _late(self) -> bool:
         if self._deadline is None:
@@ -118,7 +119,6 @@ class ElementWalk:
 
     def _pairs(self) -> Iterator[tuple[bytes, bytes]]:
         facts = self.map.facts
-        self.complete, self.why = True, ""
         if facts.walk is Walk.PEEK:
             yield from self._peek()
             return
