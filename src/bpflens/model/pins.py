@@ -35,10 +35,11 @@ class Pins(NamedTuple):
 def mounts(system: System, fstype: str) -> list[str]:
     """Where file systems of a type are mounted, in order (proc_pid_mountinfo(5))."""
     found = []
-    for line in system.host.read("/proc/self/mountinfo").splitlines():
+    # Only blanks, line ends and backslashes are escaped there: other white space stands for itself.
+    for line in system.host.read("/proc/self/mountinfo").split(b"\n"):
         before, _, after = line.partition(b" - ")
-        fields = before.split()
-        if len(fields) > 4 and after.split(maxsplit=1)[:1] == [fstype.encode()]:
+        fields = before.split(b" ")
+        if len(fields) > 4 and after.split(b" ", 1)[0] == fstype.encode():
             path = _OCTAL.sub(_byte, fields[4]).decode(errors="surrogateescape")
             if path not in found:
                 found.append(path)
