@@ -15,15 +15,19 @@ ADDRESSES = frozenset({"in_addr", "in6_addr"})
 """Structs that hold an Internet address."""
 
 
-def of_number(btf: Btf, type_id: int, raw: int, bits: int) -> str:
-    """For an integer: its value in network byte order where its typedef says so, else ""."""
+def is_network_order(btf: Btf, type_id: int) -> bool:
+    """Whether the type's name, or a name behind it, says that it is big-endian everywhere."""
     found = btf[type_id]
     while isinstance(found, t.TRANSPARENT):
-        if isinstance(found, t.Typedef) and found.name in _NETWORK_ORDER and bits % 8 == 0:
-            swapped = int.from_bytes(raw.to_bytes(bits // 8, btf.byteorder), "big")
-            return f"{swapped} in network order"
+        if isinstance(found, t.Typedef) and found.name in _NETWORK_ORDER:
+            return True
         found = btf[found.to]
-    return ""
+    return False
+
+
+def of_number(data: bytes) -> str:
+    """For the bytes of a number in network order: which number it is."""
+    return f"{int.from_bytes(data, 'big')} in network order"
 
 
 def of_address(name: str, data: bytes) -> str:

@@ -1,4 +1,4 @@
-"""Bytes read by their type: `render` gives the tree of a value.
+"""Bytes read by their type: a `Reader` gives the tree of a value.
 
 The byte order is that of the BTF. In a big-endian struct bit fields are counted from the most
 significant bit, so that "bits 0 to 2" are the upper three of the first byte there and the lower
@@ -11,17 +11,19 @@ import struct
 
 from bpflens.btf import types as t
 from bpflens.btf import value as v
-from bpflens.btf.meaning import ADDRESSES, of_address, of_number
+from bpflens.btf.meaning import ADDRESSES, is_network_order, of_address, of_number
 from bpflens.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import TypeAlias
+    from collections.abc import Callable
+    from typing import Any, TypeAlias
 
     from bpflens.btf.parse import Btf
 
     Place: TypeAlias = tuple[str, int, int, int, tuple[str, ...]]
+    """A value's name, type, first bit, number of bits, and tags."""
+    Read: TypeAlias = Callable[[Any, Place, int], v.Value]
 
 MAX_DEPTH = 32
 MAX_NODES = 100_000
@@ -32,26 +34,12 @@ MAX_BITS = 255
 _FLOATS = {16: "e", 32: "f", 64: "d"}
 
 
-def render(
-    btf: Btf,
-    type_id: int,
-    data: bytes | bytearray | memoryview,
-    max_nodes: int = MAX_NODES,
-    max_depth: int = MAX_DEPTH,
-) -> v.Value:
-    """The value that `data` holds, as a tree.
+def render(btf: Btf, type_id: int, data: bytes | bytearray | memoryview) -> v.Value:
+    """The value that `data` holds, as a tree; for many values of one type, keep a `Reader`.
 
-    A flexible array at the end of the outermost struct has as many elements as the data has room
-    for; other bytes behind the value are passed over. Raises FormatError where the data is too
-    short (the offset is then that in the data), where the type makes no sense, or where the tree
-    would be deeper or larger than allowed.
+    Raises FormatError.
     """
-    view = memoryview(data).cast("B")
-    if len(view) > MAX_BYTES:
-        raise FormatError(f"value of more than {MAX_BYTES} bytes", MAX_BYTES)
-    renderer = _Renderer(btf, view, max_nodes, max_depth)
-    renderer.find_flexible_array(type_id)
-    return renderer.value("", type_id, 0, 0, (), 0)
+    return Reader(btf, type_id).read(data)
 
 
 def bit_field(data: memoryview, at: int, bits: int, byteorder: str) -> int:
@@ -77,150 +65,229 @@ def is_char(btf: Btf, type_id: int) -> bool:
     return bool(found.encoding & t.Int.CHAR) or found.name == "char"
 
 
-class _Renderer:
-    def __init__(self, btf: Btf, data: memoryview, max_nodes: int, max_depth: int) -> None:
-        self.btf = btf
-        self.data = data
-        self.nodes_left = max_nodes
-        self.bytes_left = 2 * MAX_BYTES  # of arrays: a union can show the same bytes many times
-        self.max_depth = max_depth
-        self.flexible: tuple[str, int, int] | None = None
-        self._members: dict[int, list[t.Member]] = {}
-        self._labels: dict[int, dict[int, str]] = {}
+class Reader:
+    """Reads values of one type; what it finds out about types it keeps for the next value."""
 
-    def find_flexible_array(self, type_id: int) -> None:
-        """Notes which array it is that ends the outermost struct."""
-        found = self.btf.strip(type_id)
+    def __init__(
+        self, btf: Btf, type_id: int, max_nodes: int = MAX_NODES, max_depth: int = MAX_DEPTH
+    ) -> None:
+        self.btf = btf
+        self.type_id = type_id
+        self.max_nodes = max_nodes
+        self.max_depth = max_depth
+        self._known: dict[int, tuple[t.Type, int, Read, bool]] = {}
+        self._members: dict[int, list[tuple[t.Member, tuple[str, ...]]]] = {}
+        self._labels: dict[int, dict[int, str]] = {}
+        self._network_order: dict[int, bool] = {}
+        self._chars: dict[int, bool] = {}
+        self._flexible = self._flexible_array()
+        self._data = memoryview(b"")
+        self._nodes_left = self._bytes_left = 0
+
+    def read(self, data: bytes | bytearray | memoryview) -> v.Value:
+        """The value that `data` holds, as a tree.
+
+        A flexible array at the end of the outermost struct has as many elements as the data has
+        room for; other bytes behind the value are passed over. Raises FormatError where the data
+        is too short (the offset is then that in the data), where the type makes no sense, or where
+        the tree would be deeper or larger than allowed.
+        """
+        self._data = memoryview(data).cast("B")
+        if len(self._data) > MAX_BYTES:
+            raise FormatError(f"value of more than {MAX_BYTES} bytes", MAX_BYTES)
+        self._nodes_left = self.max_nodes
+        self._bytes_left = 2 * MAX_BYTES  # of arrays: a union can show the same bytes many times
+        return self._value("", self.type_id, 0, 0, (), 0)
+
+    def _flexible_array(self) -> tuple[str, int, int] | None:
+        """Name, type and place of the array that ends the outermost struct."""
+        found = self.btf.strip(self.type_id)
         if isinstance(found, t.Struct) and found.members:
             last = found.members[-1]
             array = self.btf.strip(last.type_id)
             if isinstance(array, t.Array) and array.nelems == 0:
-                self.flexible = last.name, last.type_id, last.bit_offset
+                return last.name, last.type_id, last.bit_offset
+        return None
 
-    def value(
+    def _value(
         self, name: str, type_id: int, at: int, field_bits: int, tags: tuple[str, ...], depth: int
     ) -> v.Value:
         """The value at bit `at`; `field_bits` is 0 for what is no bit field."""
-        self.nodes_left -= 1
-        if self.nodes_left < 0:
+        self._nodes_left -= 1
+        if self._nodes_left < 0:
             raise FormatError("value has too many parts", at // 8)
         if depth > self.max_depth:
             raise FormatError(f"value nests more than {self.max_depth} deep", at // 8)
-        found = self.btf.strip(type_id)
-        if isinstance(found, t.Var):
-            return self.value(name or found.name, found.type_id, at, 0, tags, depth + 1)
-        if isinstance(found, (t.Fwd, t.Func, t.FuncProto, t.Void, t.DeclTag, t.Unknown)):
-            return v.Opaque(name, type_id, at, 0, tags, b"")
-        of_parts = isinstance(found, (t.Array, t.Composite, t.DataSec))  # these are no bit fields
-        bits = 0 if of_parts else field_bits
-        bits = bits or 8 * self.btf.sizeof(found.id)
-        if at + bits > 8 * len(self.data):
-            what = f"{len(self.data)} bytes are too few for {name or 'the value'}"
-            raise FormatError(what, len(self.data))
-        place = (name, type_id, at, bits, tags)
-        match found:
-            case t.Array():
-                return self.array(found, place, depth)
-            case t.Composite():
-                known = found.name in ADDRESSES
-                meaning = of_address(found.name, self.raw(at, bits)) if known else ""
-                return v.Fields(*place, tuple(self.members(found, at, depth)), meaning)
-            case t.DataSec():
-                variables = (
-                    self.value("", var.type_id, at + 8 * var.offset, 0, (), depth + 1)
-                    for var in found.variables
-                )
-                return v.Fields(*place, tuple(variables), "")
-        return self.scalar(found, place)
+        known = self._known.get(type_id)
+        if known is None:
+            known = self._known[type_id] = self._how_to_read(type_id)
+        found, bits, read, may_be_bit_field = known
+        if field_bits and may_be_bit_field:
+            bits = field_bits
+        if at + bits > 8 * len(self._data):
+            what = f"{len(self._data)} bytes are too few for {name or 'the value'}"
+            raise FormatError(what, len(self._data))
+        return read(found, (name, type_id, at, bits, tags), depth)
 
-    def scalar(self, found: t.Type, place: Place) -> v.Value:
+    def _how_to_read(self, type_id: int) -> tuple[t.Type, int, Read, bool]:
+        """The type itself, its size in bits, what reads it, and whether it can be a bit field."""
+        found = self.btf.strip(type_id)
+        match found:
+            case t.Var():
+                return found, 0, self._variable, False
+            case t.Array():
+                return found, 8 * self.btf.sizeof(found.id), self._array, False
+            case t.Composite():
+                return found, 8 * found.size, self._fields, False
+            case t.DataSec():
+                return found, 8 * found.size, self._section, False
+            case t.Int() if found.encoding & t.Int.BOOL:
+                return found, 8 * found.size, self._boolean, True
+            case t.Int() if found.encoding & t.Int.CHAR and found.size == 1:
+                return found, 8, self._character, True
+            case t.Int():
+                return found, 8 * found.size, self._integer, True
+            case t.AnyEnum():
+                return found, 8 * found.size, self._label, True
+            case t.Ptr():
+                return found, 8 * self.btf.pointer_size, self._pointer, True
+            case t.Float():
+                return found, 8 * found.size, self._real, False
+        return found, 0, self._opaque, False
+
+    # Values of one part
+
+    def _number(self, at: int, bits: int, signed: bool) -> int:
+        if at % 8 or bits % 8:
+            raw = bit_field(self._data, at, bits, self.btf.byteorder)
+            return raw - (1 << bits) if signed and raw >> (bits - 1) else raw
+        data = self._data[at // 8 : (at + bits) // 8]
+        return int.from_bytes(data, self.btf.byteorder, signed=signed)
+
+    def _integer(self, found: t.Int, place: Place, depth: int) -> v.Value:
         _, type_id, at, bits, _ = place
         if not 0 < bits <= MAX_BITS:
-            return v.Opaque(*place, self.raw(at, bits))
-        raw = bit_field(self.data, at, bits, self.btf.byteorder)
-        match found:
-            case t.Int() if found.encoding & t.Int.BOOL:
-                return v.Boolean(*place, raw != 0)
-            case t.Int() if found.encoding & t.Int.CHAR and bits == 8:
-                return v.Character(*place, raw)
-            case t.Int():
-                number = _signed(raw, bits) if found.encoding & t.Int.SIGNED else raw
-                return v.Number(*place, number, of_number(self.btf, type_id, raw, bits))
-            case t.Ptr():
-                return v.Pointer(*place, raw)
-            case t.AnyEnum():
-                number = _signed(raw, bits) if found.signed else raw
-                return v.Label(*place, number, self.labels(found).get(number, ""))
-            case t.Float() if bits in _FLOATS:
-                order = "<" if self.btf.byteorder == "little" else ">"
-                data = self.raw(at, bits)
-                return v.Real(*place, struct.unpack(order + _FLOATS[bits], data)[0])
-        return v.Opaque(*place, self.raw(at, bits))
+            return self._opaque(found, place, depth)
+        number = self._number(at, bits, bool(found.encoding & t.Int.SIGNED))
+        in_network_order = self._network_order.get(type_id)
+        if in_network_order is None:
+            in_network_order = is_network_order(self.btf, type_id)
+            self._network_order[type_id] = in_network_order
+        meaning = of_number(self._raw(at, bits)) if in_network_order else ""
+        return v.Number(*place, number, meaning)
 
-    def labels(self, found: t.AnyEnum) -> dict[int, str]:
-        """The names of an enumeration by value; of two names the first."""
-        known = self._labels.get(found.id)
-        if known is None:
-            known = {value: label for label, value in reversed(found.values)}
-            self._labels[found.id] = known
-        return known
+    def _boolean(self, found: t.Int, place: Place, depth: int) -> v.Value:
+        _, _, at, bits, _ = place
+        return v.Boolean(*place, bit_field(self._data, at, bits, self.btf.byteorder) != 0)
 
-    def members(self, found: t.Composite, at: int, depth: int) -> Iterator[v.Value]:
+    def _character(self, found: t.Int, place: Place, depth: int) -> v.Value:
+        _, _, at, bits, _ = place
+        if bits != 8:  # some bits of a `char` are a number
+            return self._integer(found, place, depth)
+        return v.Character(*place, self._number(at, bits, False))
+
+    def _label(self, found: t.AnyEnum, place: Place, depth: int) -> v.Value:
+        _, _, at, bits, _ = place
+        if not 0 < bits <= MAX_BITS:
+            return self._opaque(found, place, depth)
+        labels = self._labels.get(found.id)
+        if labels is None:
+            # Of two names for one value, the first.
+            labels = {value: label for label, value in reversed(found.values)}
+            self._labels[found.id] = labels
+        number = self._number(at, bits, found.signed)
+        return v.Label(*place, number, labels.get(number, ""))
+
+    def _pointer(self, found: t.Ptr, place: Place, depth: int) -> v.Value:
+        return v.Pointer(*place, self._number(place[2], place[3], False))
+
+    def _real(self, found: t.Float, place: Place, depth: int) -> v.Value:
+        _, _, at, bits, _ = place
+        if bits not in _FLOATS:
+            return self._opaque(found, place, depth)
+        order = "<" if self.btf.byteorder == "little" else ">"
+        return v.Real(*place, struct.unpack(order + _FLOATS[bits], self._raw(at, bits))[0])
+
+    def _opaque(self, found: t.Type, place: Place, depth: int) -> v.Value:
+        return v.Opaque(*place, self._raw(place[2], place[3]))
+
+    # Values of many parts
+
+    def _fields(self, found: t.Composite, place: Place, depth: int) -> v.Value:
+        _, _, at, bits, _ = place
         members = self._members.get(found.id)
         if members is None:
-            members = self._members[found.id] = [*map(self.btf.place, found.members)]
-        for index, member in enumerate(members):
-            tags = self.btf.tags(found.id, index)
-            start, bits = at + member.bit_offset, member.bitfield_size
-            yield self.value(member.name, member.type_id, start, bits, tags, depth + 1)
+            members = self._members[found.id] = [
+                (self.btf.place(member), self.btf.tags(found.id, index))
+                for index, member in enumerate(found.members)
+            ]
+        values = [
+            self._value(
+                m.name, m.type_id, at + m.bit_offset, m.bitfield_size, tags, depth + 1
+            )
+            for m, tags in members
+        ]  # fmt: skip
+        known = found.name in ADDRESSES
+        meaning = of_address(found.name, self._raw(at, bits)) if known else ""
+        return v.Fields(*place, tuple(values), meaning)
 
-    def array(self, found: t.Array, place: Place, depth: int) -> v.Value:
+    def _section(self, found: t.DataSec, place: Place, depth: int) -> v.Value:
+        values = [
+            self._value("", var.type_id, place[2] + 8 * var.offset, 0, (), depth + 1)
+            for var in found.variables
+        ]
+        return v.Fields(*place, tuple(values), "")
+
+    def _variable(self, found: t.Var, place: Place, depth: int) -> v.Value:
+        name, _, at, _, tags = place
+        return self._value(name or found.name, found.type_id, at, 0, tags, depth + 1)
+
+    def _array(self, found: t.Array, place: Place, depth: int) -> v.Value:
         name, type_id, at, _, tags = place
         size = self.btf.sizeof(found.element)
         count = found.nelems
-        if depth == 1 and size and place[:3] == self.flexible:
-            count = (len(self.data) - at // 8) // size
+        if depth == 1 and size and place[:3] == self._flexible:
+            count = (len(self._data) - at // 8) // size
             place = (name, type_id, at, 8 * size * count, tags)
-        element = self.btf.strip(found.element)
-        if is_char(self.btf, found.element):
-            text = _text(self.array_bytes(at, count))
+        is_text = self._chars.get(found.element)
+        if is_text is None:
+            is_text = self._chars[found.element] = is_char(self.btf, found.element)
+        if is_text:
+            text = _text(self._array_bytes(at, count))
             if text is not None:
                 return v.Text(*place, text)
+        element = self.btf.strip(found.element)
         if isinstance(element, (t.Int, t.Ptr)) and size in (1, 2, 4, 8):
             encoding = element.encoding if isinstance(element, t.Int) else 0
             if not encoding & (t.Int.BOOL | t.Int.CHAR):
-                return v.Numbers(*place, self.numbers(at, count, size, encoding))
-        if count > self.nodes_left:
+                return v.Numbers(*place, self._numbers(at, count, size, encoding))
+        if count > self._nodes_left:
             raise FormatError("value has too many parts", at // 8)
-        items = (
-            self.value("", found.element, at + 8 * size * index, 0, (), depth + 1)
+        items = [
+            self._value("", found.element, at + 8 * size * index, 0, (), depth + 1)
             for index in range(count)
-        )
+        ]
         return v.Items(*place, tuple(items))
 
-    def numbers(self, at: int, count: int, size: int, encoding: int) -> tuple[int, ...]:
+    def _numbers(self, at: int, count: int, size: int, encoding: int) -> tuple[int, ...]:
         order = "<" if self.btf.byteorder == "little" else ">"
         code = {1: "b", 2: "h", 4: "i", 8: "q"}[size]
         code = code if encoding & t.Int.SIGNED else code.upper()
-        return struct.unpack(f"{order}{count}{code}", self.array_bytes(at, count * size))
+        return struct.unpack(f"{order}{count}{code}", self._array_bytes(at, count * size))
 
-    def array_bytes(self, at: int, size: int) -> bytes:
-        self.bytes_left -= size
-        if self.bytes_left < 0:
+    def _array_bytes(self, at: int, size: int) -> bytes:
+        self._bytes_left -= size
+        if self._bytes_left < 0:
             raise FormatError("value repeats its bytes too often", at // 8)
-        return self.raw(at, 8 * size)
+        return self._raw(at, 8 * size)
 
-    def raw(self, at: int, bits: int) -> bytes:
-        return bytes(self.data[at // 8 : (at + bits) // 8])
-
-
-def _signed(value: int, bits: int) -> int:
-    return value - (1 << bits) if value >> (bits - 1) else value
+    def _raw(self, at: int, bits: int) -> bytes:
+        return bytes(self._data[at // 8 : (at + bits) // 8])
 
 
 def _text(data: bytes) -> str | None:
     """The text up to the first NUL; None where there is no NUL, or something that is no text."""
     head, nul, _ = data.partition(b"\0")
-    if nul and all(0x20 <= byte < 0x7F for byte in head):
+    if nul and head.isascii() and (not head or head.decode("ascii").isprintable()):
         return head.decode("ascii")
     return None

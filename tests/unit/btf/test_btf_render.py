@@ -16,7 +16,7 @@ from bpflens.btf import types as t
 from bpflens.btf import value as v
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.edit import assign
-from bpflens.btf.render import render
+from bpflens.btf.render import Reader, render
 from bpflens.btf.value import to_json, to_text
 from bpflens.errors import FormatError
 
@@ -248,6 +248,23 @@ def test_enumerators_of_64_bits_are_told_by_name(signed: bool) -> None:
 
     assert to_json(_one(build, (2**63).to_bytes(8, "little"))) == "TOP"
     assert to_json(_one(build, (2**63 + 1).to_bytes(8, "little"))) == top + 1
+
+
+def test_some_bits_of_a_character_are_a_number() -> None:
+    def build(b: BtfBuilder) -> int:
+        char = b.add_int("char", 1, t.Int.CHAR | t.Int.SIGNED)
+        return b.add_struct("s", 1, [("low", char, 0, 3), ("high", char, 3, 5)])
+
+    assert to_json(_one(build, bytes([0b01111_101]))) == {"low": -3, "high": 15}
+
+
+def test_one_reader_reads_many_values() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4, t.Int.SIGNED)
+    found = builder.add_struct("s", 8, [("a", number, 0), ("v", builder.add_array(number, 0), 32)])
+    reader = Reader(Btf.parse(builder.build()), found, max_nodes=3)
+    seen = [to_json(reader.read(struct.pack(f"<{n}i", *range(n)))) for n in (1, 2, 4)]
+    assert seen == [{"a": 0, "v": []}, {"a": 0, "v": [1]}, {"a": 0, "v": [1, 2, 3]}]
 
 
 def test_a_typedef_of_char_is_no_text() -> None:
