@@ -261,7 +261,7 @@ def test_some_bits_of_a_character_are_a_number() -> None:
 def test_one_reader_reads_many_values() -> None:
     builder = BtfBuilder()
     number = builder.add_int("int", 4, t.Int.SIGNED)
-    found = builder.add_struct("s", 8, [("a", number, 0), ("v", builder.add_array(number, 0), 32)])
+    found = builder.add_struct("s", 4, [("a", number, 0), ("v", builder.add_array(number, 0), 32)])
     reader = Reader(Btf.parse(builder.build()), found, max_nodes=3)
     seen = [to_json(reader.read(struct.pack(f"<{n}i", *range(n)))) for n in (1, 2, 4)]
     assert seen == [{"a": 0, "v": []}, {"a": 0, "v": [1]}, {"a": 0, "v": [1, 2, 3]}]
