@@ -137,7 +137,7 @@ def resolve(task: Task, path: bytes, start: Directory | None) -> tuple[Directory
         if isinstance(entry, Pin):
             raise err(errno.ENOTDIR)
         found = entry
-    return found, names[-1]
+    return found, names[-1] + ("/" if text.endswith("/") else "")
 
 
 def _place(call: Call, attr: ObjPath) -> tuple[Directory, str]:
@@ -163,8 +163,10 @@ def obj_pin(call: Call, attr: ObjPath) -> int:
     if not isinstance(obj, Object) or obj.space == "btf":
         raise err(errno.EINVAL)  # bpf_fd_probe_obj(), for a closed fd too
     where, name = _place(call, attr)
-    if not name or where.look(name) is not None:
+    if not name or where.look(name.rstrip("/")) is not None:
         raise err(errno.EEXIST)
+    if name.endswith("/"):
+        raise err(errno.ENOENT)  # filename_create(): only a directory may be meant
     if not where.bpffs:
         raise err(errno.EPERM)
     if call.task.creds.uid not in (0, where.uid) and not where.mode & 0o002:
@@ -184,9 +186,11 @@ def obj_get(call: Call, attr: ObjPath) -> int:
         raise err(errno.EINVAL)
     mode = access_mode(flags)
     where, name = _place(call, attr)
-    entry = where.look(name) if name else where
+    entry = where.look(name.rstrip("/")) if name else where
     if entry is None:
         raise err(errno.ENOENT)
+    if isinstance(entry, Pin) and name.endswith("/"):
+        raise err(errno.ENOTDIR)
     if not isinstance(entry, Pin) or not entry.grants(call.task.creds, mode):
         raise err(errno.EACCES)
     obj = entry.obj

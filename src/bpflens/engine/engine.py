@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from bpflens.btf.types import Typedef
 from bpflens.engine import families as families
 from bpflens.engine.bpffs import Bpffs, Directory
 from bpflens.engine.btfs import BtfObject, Token
@@ -19,6 +20,7 @@ from bpflens.engine.call import COMMANDS, Call, err
 from bpflens.engine.cgroups import Cgroup
 from bpflens.engine.creds import POLICIES, Creds
 from bpflens.engine.ids import Idr
+from bpflens.engine.info import nonzero
 from bpflens.engine.net import NetNs
 from bpflens.engine.release import RELEASES
 from bpflens.engine.tasks import Task
@@ -68,6 +70,7 @@ class Engine:
             "net/core/bpf_jit_enable": 1,
             "kernel/perf_event_paranoid": 2,
         }
+        self.tracepoints = {"sched_switch", "sched_process_exec", "sys_enter", "sys_exit"}
         self.stats_users = 0
         self._clock = clock
         self._ticks = 0
@@ -120,6 +123,12 @@ class Engine:
         self._ticks += 1000
         return Clock(START.realtime + self._ticks, START.boottime + self._ticks)
 
+    def has_tracepoint(self, name: str) -> bool:
+        """Whether there is a raw tracepoint of that name: those in the kernel's BTF, or a few."""
+        if name in self.tracepoints:
+            return True
+        return self.vmlinux.types.find(f"btf_trace_{name}", Typedef) is not None
+
     def inode(self) -> int:
         """A number for a new inode; the first ones are well-known elsewhere."""
         self._inodes += 1
@@ -158,7 +167,7 @@ class Engine:
         known = self.release.attr_size
         if size > known:
             # bpf_check_uarg_tail_zero()
-            if size > _LONGEST or any(mem.read(attr + known, size - known)):
+            if size > _LONGEST or nonzero(mem, attr + known, size - known):
                 raise err(errno.E2BIG)
             raw = mem.read(attr, known)
         else:

@@ -1,6 +1,17 @@
 """Every module that answers a command or knows a kind of map or link."""
 
 from bpflens.engine import bpffs, btfs, info, misc, objects
+from bpflens.engine.links import (
+    cgroup,
+    commands,
+    netns,
+    prog_attach,
+    query,
+    sockmap,
+    tcx,
+    tracing,
+    xdp,
+)
 from bpflens.engine.maps import (
     array,
     batch,
@@ -17,7 +28,8 @@ from bpflens.engine.maps import (
 from bpflens.engine.progs import load
 
 FAMILIES = (
-    array, batch, bpffs, btfs, create, elements, hash, info, keyless, load, lpm,
-    misc, nested, objects, other, redirect, sockets,
+    array, batch, bpffs, btfs, cgroup, commands, create, elements, hash, info, keyless, load, lpm,
+    misc, nested, netns, objects, other, prog_attach, query, redirect, sockets, sockmap, tcx,
+    tracing, xdp,
 )  # fmt: skip
 """Imported so that they register what they have."""

@@ -131,7 +131,7 @@ class EngineHost:
 
     def _entry(self, path: str) -> Directory | Pin:
         where, name = resolve(self._task, path.encode(), None)
-        entry = where.look(name) if name else where
+        entry = where.look(name.rstrip("/")) if name else where
         if entry is None:
             raise err(errno.ENOENT)
         return entry
@@ -162,8 +162,8 @@ _FILES: dict[str, Callable[[Task], str]] = {
     "status": _status,
     "mountinfo": _mountinfo,
     "uid_map": lambda task: f"{0:10} {0:10} {4294967295:10}\n",
-    "comm": lambda task: f"{task.comm}\n",
-    "cmdline": lambda task: f"{task.comm}\0",
+    "comm": lambda task: task.comm + "\n",
+    "cmdline": lambda task: task.comm + "\0",
     "cgroup": lambda task: "0::/\n",
 }
 """/proc/PID/… → what it reads as."""

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import errno
+from typing import TYPE_CHECKING
 
 from bpflens.abi.attrs import ObjInfo
 from bpflens.abi.enums import Cmd
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.objects import Object
+
+if TYPE_CHECKING:
+    from bpflens.port.memory import Memory
 
 LONGEST = 4096
 """PAGE_SIZE: bpf_check_uarg_tail_zero()."""
@@ -36,11 +40,22 @@ def object_info(call: Call, attr: ObjInfo) -> int:
 
 
 def check_tail(call: Call, at: int, length: int, known: int) -> None:
-    """bpf_check_uarg_tail_zero()."""
+    """bpf_check_uarg_tail_zero(): what is not zero wins over what cannot be read behind it."""
     if length > LONGEST:
         raise err(errno.E2BIG)
-    if any(call.mem.read(at + known, length - known)):
+    if nonzero(call.mem, at + known, length - known):
         raise err(errno.E2BIG)
+
+
+def nonzero(mem: Memory, at: int, size: int) -> bool:
+    """check_zeroed_user(): looks at one byte after the other."""
+    try:
+        return any(mem.read(at, size))
+    except OSError:
+        for n in range(size):
+            if mem.read(at + n, 1) != b"\0":
+                return True
+        raise
 
 
 def copy_array(call: Call, at: int, capacity: int, data: bytes, item: int) -> None:

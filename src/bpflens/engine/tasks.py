@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bpflens.engine.call import err
 from bpflens.engine.creds import Creds
-from bpflens.engine.files import O_RDWR, File, Node
+from bpflens.engine.files import O_RDWR, FdTable, File, Node
 from bpflens.port.doors import Doors
 
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ class Task:
     """A process with one thread. `doors()` gives what `bpflens.model` and all above work on."""
 
     def __init__(self, engine: Engine, creds: Creds, comm: str, limit: int, netns: NetNs) -> None:
-        from bpflens.engine.files import FdTable
-
         self.engine = engine
         self.creds = creds
-        self.comm = comm
+        self.comm: str = comm
         self.netns = netns
         self.pid = 0
         self.files = FdTable(limit)

@@ -139,6 +139,12 @@ def keep(made: Prog, found: Translated) -> None:
 
 def check_target(made: Prog) -> None:
     """check_attach_btf_id(): what a tracing program is for, as far as the kernel's BTF is known."""
+    if made.type == ProgType.SYSCALL:
+        if not made.sleepable:
+            raise err(errno.EINVAL)
+        return
+    if made.sleepable and not _can_sleep(made):
+        raise err(errno.EINVAL)
     if made.type not in (ProgType.TRACING, ProgType.LSM, ProgType.EXT, ProgType.STRUCT_OPS):
         return
     if not made.attach_btf_id or made.attach_btf is None:
@@ -157,3 +163,19 @@ def check_target(made: Prog) -> None:
         wanted = isinstance(found, t.Func)
     if not wanted:
         raise err(errno.EINVAL)
+
+
+_SLEEPY = (ProgType.LSM, ProgType.KPROBE, ProgType.STRUCT_OPS)
+_SLEEPY_TRACING = (
+    AttachType.TRACE_FENTRY,
+    AttachType.TRACE_FEXIT,
+    AttachType.MODIFY_RETURN,
+    AttachType.TRACE_ITER,
+)
+
+
+def _can_sleep(made: Prog) -> bool:
+    """can_be_sleepable()."""
+    if made.type == ProgType.TRACING:
+        return made.attach_type in _SLEEPY_TRACING
+    return made.type in _SLEEPY

@@ -91,11 +91,13 @@ class _Path:
 class Result:
     """What simulation found out."""
 
-    __slots__ = ("exact", "insns", "seen")
+    __slots__ = ("exact", "insns", "returns", "seen")
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
         self.insns = 0
+        self.returns: set[int] = set()
+        """Known return values."""
         self.exact = True
         """Whether all that was seen is just what Linux sees."""
 
@@ -213,9 +215,9 @@ class Verifier:
         left = self.read(path, dst)
         if operation in (op.DIV, op.MOD) and not code & op.X and not imm:
             self.refuse(path, errno.EINVAL)
-        if operation in (op.LSH, op.RSH, op.ARSH) and not code & op.X:
-            if not 0 <= imm < (64 if wide else 32):
-                self.refuse(path, errno.EINVAL)
+        shifts = operation in (op.LSH, op.RSH, op.ARSH) and not code & op.X
+        if shifts and not 0 <= imm < (64 if wide else 32):
+            self.refuse(path, errno.EINVAL)
         self.write(path, dst, _compute(operation, left, right, wide, off))
         return self.on(path)
 
@@ -416,6 +418,8 @@ class Verifier:
             path.at = back
             return [path]
         value = self.read(path, 0)
+        if isinstance(value, int):
+            self.result.returns.add(value)
         if isinstance(value, int) and self.range and not self.opaque:
             low, high = self.range
             if not low <= value <= high:

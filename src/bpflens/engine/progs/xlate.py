@@ -6,6 +6,7 @@ import hashlib
 import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
+from bpflens.abi.enums import AttachType, ProgType
 from bpflens.engine.progs import debug
 from bpflens.engine.progs.code import (
     check_flow,
@@ -46,6 +47,8 @@ def translate(call: Call, attr: ProgLoad, made: Prog, data: bytes, refs: Referen
     check_flow(insns, starts)
     debug.check_target(made)
     result = Verifier(insns, made.type, made.attach_type).run()
+    egress = made.attach_type == AttachType.CGROUP_INET_EGRESS
+    made.enforced = made.type == ProgType.CGROUP_SKB and egress and bool(result.returns & {2, 3})
     seen = set(result.seen)
     seen |= {at + 1 for at in result.seen if insns[at].code == op.LD_IMM64}
     maps = dict(refs.places)

@@ -1,0 +1,84 @@
+"""LINK_CREATE, LINK_UPDATE, LINK_DETACH, ITER_CREATE."""
+
+from __future__ import annotations
+
+import errno
+
+from bpflens.abi.attrs import IterCreate, LinkCreate, LinkDetach, LinkUpdate
+from bpflens.abi.enums import AttachType, Cmd, MapType
+from bpflens.engine.call import Call, command, err
+from bpflens.engine.files import O_RDONLY, File, Node
+from bpflens.engine.links.base import MAKERS, Link, check_attach_type
+from bpflens.engine.links.mprog import REPLACE
+from bpflens.engine.links.tracing import IterLink
+from bpflens.engine.maps.base import Map
+from bpflens.engine.progs.prog import Prog
+
+_END = 60
+"""Where the widest variant of the attr ends (uprobe_multi)."""
+
+
+@command(Cmd.LINK_CREATE, LinkCreate, end=_END)
+def link_create(call: Call, attr: LinkCreate) -> int:
+    """link_create()."""
+    if attr.attach_type == AttachType.STRUCT_OPS:
+        found = call.task.files.get(attr.prog_fd, Map)
+        # bpf_struct_ops_link_create(): no map here is ever ready to be registered
+        if found.type != MapType.STRUCT_OPS:
+            raise err(errno.EINVAL)
+        raise err(errno.EINVAL)
+    prog = call.task.files.get(attr.prog_fd, Prog)
+    check_attach_type(call.task, prog, attr.attach_type)
+    make = MAKERS.get(prog.type)
+    if make is None:
+        raise err(errno.EINVAL)
+    return make(call, attr, prog)
+
+
+@command(Cmd.LINK_UPDATE, LinkUpdate)
+def link_update(call: Call, attr: LinkUpdate) -> int:
+    """link_update()."""
+    if attr.flags & ~REPLACE:
+        raise err(errno.EINVAL)
+    link = call.task.files.get(attr.link_fd, Link)
+    new = call.task.files.get(attr.new_prog_fd, Prog)
+    old = None
+    if attr.flags & REPLACE:
+        old = call.task.files.get(attr.old_prog_fd, Prog)
+    elif attr.old_prog_fd:
+        raise err(errno.EINVAL)
+    link.update(call, new, old)
+    return 0
+
+
+@command(Cmd.LINK_DETACH, LinkDetach)
+def link_detach(call: Call, attr: LinkDetach) -> int:
+    """link_detach(): may be done again, and does nothing then."""
+    call.task.files.get(attr.link_fd, Link).detach()
+    return 0
+
+
+class Iterator(Node):
+    """An open iterator; reading it would run the program."""
+
+    __slots__ = ("link",)
+
+    anon = "anon_inode:bpf_iter"
+
+    def __init__(self, link: IterLink) -> None:
+        self.link = link
+        link.hold()
+
+    def drop(self) -> None:
+        self.link.drop()
+
+
+@command(Cmd.ITER_CREATE, IterCreate)
+def iter_create(call: Call, attr: IterCreate) -> int:
+    """bpf_iter_create()."""
+    if attr.flags:
+        raise err(errno.EINVAL)
+    link = call.task.files.get(attr.link_fd, Link)
+    if not isinstance(link, IterLink):
+        raise err(errno.EINVAL)
+    return call.task.files.add(File(Iterator(link), O_RDONLY, call.task.creds))

@@ -1,0 +1,306 @@
+"""Programs at tracepoints, perf events and iterators; TASK_FD_QUERY."""
+
+from __future__ import annotations
+
+import errno
+import struct
+from typing import TYPE_CHECKING
+
+from bpflens.abi.attrs import (
+    LinkCreateIter,
+    LinkCreatePerfEvent,
+    LinkCreateTracing,
+    RawTracepointOpen,
+    TaskFdQuery,
+)
+from bpflens.abi.enums import (
+    AttachType,
+    Cmd,
+    LinkType,
+    PerfEventType,
+    ProgType,
+    TaskFdType,
+)
+from bpflens.engine.bpffs import read_string
+from bpflens.engine.call import U32, U64, Call, command, err
+from bpflens.engine.cgroups import Cgroup
+from bpflens.engine.info import check_tail
+from bpflens.engine.links.base import Link, finish, give_name, maker
+from bpflens.engine.maps.base import Map
+from bpflens.engine.perf import PerfEvent
+from bpflens.engine.progs.prog import Prog
+from bpflens.errors import ENOTSUPP
+
+if TYPE_CHECKING:
+    from bpflens.abi.attrs import LinkCreate
+
+_MAP_ELEM, _CGROUP = "bpf_map_elem", "cgroup"
+
+
+class RawTracepointLink(Link):
+    """A program at a raw tracepoint, by name or by BTF (tp_btf)."""
+
+    __slots__ = ("cookie", "name")
+
+    type = LinkType.RAW_TRACEPOINT
+    name: bytes
+    cookie: int
+
+    def fields(self, call: Call, data: bytearray) -> None:
+        U64.pack_into(data, 32, self.cookie)
+        give_name(call, data, 16, self.name)
+
+    def lines(self) -> str:
+        return f"tp_name:\t{self.name.decode()}\ncookie:\t{self.cookie}\n"
+
+
+def _raw_tracepoint(call: Call, prog: Prog, name: bytes, cookie: int) -> int:
+    """bpf_raw_tp_link_attach()."""
+    if not call.engine.has_tracepoint(name.decode(errors="replace")):
+        raise err(errno.ENOENT)
+    made = RawTracepointLink(call.engine, call.task.creds, prog, AttachType.TRACE_RAW_TP)
+    made.name, made.cookie = name, cookie
+    return finish(call, made, lambda: None)
+
+
+@command(Cmd.RAW_TRACEPOINT_OPEN, RawTracepointOpen)
+def raw_tracepoint_open(call: Call, attr: RawTracepointOpen) -> int:
+    """bpf_raw_tracepoint_open()."""
+    prog = call.task.files.get(attr.prog_fd, Prog)
+    if prog.type in (ProgType.TRACING, ProgType.LSM, ProgType.EXT):
+        if attr.name:
+            raise err(errno.EINVAL)
+        return _tracing(call, prog, attr.cookie)
+    if prog.type not in (ProgType.RAW_TRACEPOINT, ProgType.RAW_TRACEPOINT_WRITABLE):
+        raise err(errno.EINVAL)
+    return _raw_tracepoint(call, prog, read_string(call.mem, attr.name, 127), attr.cookie)
+
+
+def _tracing(call: Call, prog: Prog, cookie: int) -> int:
+    """A program that names what it attaches to itself; only tp_btf works without code patching."""
+    if prog.type == ProgType.TRACING and prog.attach_type == AttachType.TRACE_RAW_TP:
+        assert prog.attach_btf
+        name = prog.attach_btf.types.type_name(prog.attach_btf_id)
+        return _raw_tracepoint(call, prog, name.removeprefix("btf_trace_").encode(), cookie)
+    if prog.type == ProgType.TRACING and prog.attach_type == AttachType.TRACE_ITER:
+        raise err(errno.EINVAL)
+    raise err(ENOTSUPP)  # as an architecture without trampolines
+
+
+class IterLink(Link):
+    """A program that is run over objects of a kind when its file is read."""
+
+    __slots__ = ("map", "name")
+
+    type = LinkType.ITER
+    name: bytes
+    map: Map | None
+
+    def release(self) -> None:
+        if self.map:
+            self.map.urefs -= 1
+            self.map.drop()
+
+    def update(self, call: Call, new: Prog, old: Prog | None) -> None:
+        """bpf_iter_link_replace()."""
+        if old and old is not self.prog:
+            raise err(errno.EPERM)
+        assert self.prog
+        same = (new.type, new.attach_type, new.attach_btf_id)
+        if same != (self.prog.type, self.prog.attach_type, self.prog.attach_btf_id):
+            raise err(errno.EINVAL)
+        self.replace(new)
+
+    def fields(self, call: Call, data: bytearray) -> None:
+        if self.map:
+            U32.pack_into(data, 28, self.map.id)
+        give_name(call, data, 16, self.name)
+
+    def lines(self) -> str:
+        text = f"target_name:\t{self.name.decode()}\n"
+        return text + (f"map_id:\t{self.map.id}\n" if self.map else "")
+
+
+@maker(ProgType.TRACING, ProgType.LSM)
+def tracing(call: Call, attr: LinkCreate, prog: Prog) -> int:
+    """The part of link_create() for programs that name their target by BTF."""
+    if attr.attach_type != prog.attach_type:
+        raise err(errno.EINVAL)
+    if prog.type == ProgType.TRACING and prog.attach_type == AttachType.TRACE_ITER:
+        return _iterator(call, attr, prog)
+    return _tracing(call, prog, LinkCreateTracing.decode(call.raw).cookie)
+
+
+def _iterator(call: Call, attr: LinkCreate, prog: Prog) -> int:
+    """bpf_iter_link_attach()."""
+    more = LinkCreateIter.decode(call.raw)
+    if attr.target_fd or attr.flags:
+        raise err(errno.EINVAL)
+    if bool(more.iter_info) != bool(more.iter_info_len):
+        raise err(errno.EINVAL)
+    words = bytes(16)
+    if more.iter_info:
+        if more.iter_info_len > 16:
+            check_tail(call, more.iter_info, more.iter_info_len, 16)
+        length = min(more.iter_info_len, 16)
+        words = call.mem.read(more.iter_info, length).ljust(16, b"\0")
+    assert prog.attach_btf
+    name = prog.attach_btf.types.type_name(prog.attach_btf_id).removeprefix("bpf_iter_")
+    made = IterLink(call.engine, call.task.creds, prog, attr.attach_type)
+    made.name, made.map = name.encode(), None
+    first = int.from_bytes(words[:4], "little", signed=True)
+    if name == _MAP_ELEM:  # bpf_iter_attach_map()
+        if not first:
+            raise _give_up(made, errno.EBADF)
+        try:
+            found = call.task.files.get(first, Map)
+        except OSError as bad:
+            raise _give_up(made, bad.errno or errno.EBADF) from bad
+        made.map = found
+        found.opened()
+    elif name == _CGROUP:
+        call.task.files.get(int.from_bytes(words[4:8], "little", signed=True), Cgroup, errno.EBADF)
+    return finish(call, made, lambda: None)
+
+
+def _give_up(made: Link, code: int) -> OSError:
+    if made.prog:
+        made.prog.drop()
+    return err(code)
+
+
+_EVENT_PROGS: dict[str, tuple[int, ...]] = {
+    "tracepoint": (ProgType.TRACEPOINT,),
+    "kprobe": (ProgType.KPROBE,),
+    "uprobe": (ProgType.KPROBE,),
+    "event": (ProgType.PERF_EVENT,),
+}
+_PROBE = {
+    ("kprobe", False): (PerfEventType.KPROBE, TaskFdType.KPROBE),
+    ("kprobe", True): (PerfEventType.KRETPROBE, TaskFdType.KRETPROBE),
+    ("uprobe", False): (PerfEventType.UPROBE, TaskFdType.UPROBE),
+    ("uprobe", True): (PerfEventType.URETPROBE, TaskFdType.URETPROBE),
+}
+_UPROBE = struct.Struct("=IQQ")
+_KPROBE = struct.Struct("=IQQQ")
+_EVENT = struct.Struct("=QI4xQ")
+
+
+class PerfLink(Link):
+    """A program at a perf event."""
+
+    __slots__ = ("event",)
+
+    type = LinkType.PERF_EVENT
+    label = "perf"
+    event: PerfEvent
+
+    def release(self) -> None:
+        self.event.clear()
+        self.event.drop()
+
+    def fields(self, call: Call, data: bytearray) -> None:
+        """bpf_perf_link_fill_link_info()."""
+        event = self.event
+        if event.kind == "event":
+            U32.pack_into(data, 16, PerfEventType.EVENT)
+            _EVENT.pack_into(data, 24, event.config, event.type, event.cookie)
+            return
+        if event.kind == "tracepoint":
+            U32.pack_into(data, 16, PerfEventType.TRACEPOINT)
+            U64.pack_into(data, 40, event.cookie)
+        else:
+            U32.pack_into(data, 16, _PROBE[event.kind, event.return_probe][0])
+            if event.kind == "uprobe":
+                _UPROBE.pack_into(data, 36, event.offset, event.cookie, 0)
+            else:
+                _KPROBE.pack_into(data, 36, event.offset, 0, 0, event.cookie)
+        give_name(call, data, 24, event.name.encode())
+
+    def lines(self) -> str:
+        event = self.event
+        if event.kind == "event":
+            return (
+                f"type:\t{event.type}\nconfig:\t{event.config}\nevent_type:\tevent\n"
+                f"cookie:\t{event.cookie}\n"
+            )
+        if event.kind == "tracepoint":
+            return f"tp_name:\t{event.name}\nevent_type:\ttracepoint\ncookie:\t{event.cookie}\n"
+        word = _PROBE[event.kind, event.return_probe][0].label
+        middle = "ref_ctr_offset:\t0x0\n" if event.kind == "uprobe" else "missed:\t0\naddr:\t0x0\n"
+        return (
+            f"name:\t{event.name}\noffset:\t{event.offset:#x}\n{middle}event_type:\t{word}\n"
+            f"cookie:\t{event.cookie}\n"
+        )
+
+
+@maker(ProgType.PERF_EVENT, ProgType.TRACEPOINT, ProgType.KPROBE)
+def perf(call: Call, attr: LinkCreate, prog: Prog) -> int:
+    """bpf_perf_link_attach(); the multi attachments are not built."""
+    if attr.attach_type != AttachType.PERF_EVENT:
+        raise err(errno.EOPNOTSUPP)
+    if attr.flags:
+        raise err(errno.EINVAL)
+    event = call.task.files.get(attr.target_fd, PerfEvent, errno.EBADF)
+    cookie = LinkCreatePerfEvent.decode(call.raw).bpf_cookie
+    made = PerfLink(call.engine, call.task.creds, prog, attr.attach_type)
+    made.event = event
+
+    def attach() -> None:
+        if prog.type not in _EVENT_PROGS[event.kind]:
+            raise err(errno.EINVAL)
+        event.set(prog, cookie)
+        event.hold()
+
+    return finish(call, made, attach)
+
+
+@command(Cmd.TASK_FD_QUERY, TaskFdQuery)
+def task_fd_query(call: Call, attr: TaskFdQuery) -> int:
+    """bpf_task_fd_query()."""
+    engine = call.engine
+    target = engine.tasks.get(attr.pid)
+    if not engine.policy.may_look(call.task.creds, target.creds.uid if target else 0):
+        raise err(errno.EPERM)
+    if attr.flags:
+        raise err(errno.EINVAL)
+    if target is None:
+        raise err(errno.ENOENT)
+    node = target.files.file(attr.fd).node
+    offset = 0
+    if isinstance(node, RawTracepointLink):
+        kind, name, prog = TaskFdType.RAW_TRACEPOINT, node.name, node.prog
+    elif isinstance(node, PerfEvent):
+        prog = node.prog
+        if prog is None:
+            raise err(errno.ENOENT)
+        if prog.type == ProgType.PERF_EVENT:
+            raise err(errno.EOPNOTSUPP)
+        name, offset = node.name.encode(), node.offset
+        kind = TaskFdType.TRACEPOINT
+        if node.kind != "tracepoint":
+            kind = _PROBE[node.kind, node.return_probe][1]
+    else:
+        raise err(ENOTSUPP)
+    return _fd_answer(call, attr, prog.id if prog else 0, kind, name, offset)
+
+
+def _fd_answer(
+    call: Call, attr: TaskFdQuery, prog_id: int, kind: int, name: bytes, offset: int
+) -> int:
+    """bpf_task_fd_query_copy(): all is written, also where the name does not fit."""
+    failed = 0
+    call.put_u32(12, len(name))
+    if attr.buf and attr.buf_len:
+        if attr.buf_len >= len(name) + 1:
+            call.mem.write(attr.buf, name + b"\0")
+        else:
+            call.mem.write(attr.buf, name[: attr.buf_len - 1] + b"\0")
+            failed = errno.ENOSPC
+    call.put_u32(24, prog_id)
+    call.put_u32(28, kind)
+    call.put_u64(32, offset)
+    call.put_u64(40, 0)
+    if failed:
+        raise err(failed)
+    return 0

@@ -1,0 +1,118 @@
+"""A story is a list of steps; both sides live through it, and the first difference is kept."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from bpflens.engine import Engine
+from bpflens.linux.syscall import LinuxBpf
+from tests.twin.generate import Generator
+from tests.twin.guarded import Guarded
+from tests.twin.sides import Side, compare
+from tests.twin.steps import Step
+from tests.twin.surroundings import LinuxSurroundings, engine_surroundings
+
+
+@dataclass
+class Difference:
+    """Where the two kernels parted."""
+
+    seed: int
+    step: Step
+    what: str
+    story: list[Step]
+
+
+def possible_cpus() -> int:
+    """How many CPUs per-CPU values have."""
+    with open("/sys/devices/system/cpu/possible") as file:
+        text = file.read().strip()
+    return int(text.rpartition("-")[2]) + 1
+
+
+class Stage:
+    """The live kernel, and an engine made anew for each story."""
+
+    def __init__(self) -> None:
+        self.port = LinuxBpf()
+        self.around = LinuxSurroundings()
+        self.guarded = Guarded()
+        self.cpus = possible_cpus()
+        with open("/sys/kernel/btf/vmlinux", "rb") as file:
+            self.vmlinux = file.read()
+
+    def play(self, steps: Iterator[Step] | list[Step]) -> tuple[int, Step | None, str]:
+        """Run steps until a difference; returns how many ran, the step, and what differed."""
+        engine = Engine(policy="linux", cpus=self.cpus, vmlinux=self.vmlinux)
+        task = engine.task(nofile=1 << 16)
+        live = Side(self.port, self.around.fds, self.guarded, os.getpid())
+        twin = Side(task, engine_surroundings(engine, task), None, task.pid)
+        count = 0
+        try:
+            for step in steps:
+                count += 1
+                a, b = live.run(step), twin.run(step)
+                if step.close is None:
+                    what = compare(step, live, twin, a, b)
+                    if what:
+                        return count, step, what
+            return count, None, ""
+        finally:
+            live.clean()
+            self.around.reset(self.port)
+            twin.clean()
+            task.exit()
+
+    def close(self) -> None:
+        """Leave nothing behind."""
+        self.around.close()
+
+
+def write(seed: int, cpus: int, length: int) -> list[Step]:
+    """The story of a seed."""
+    generator = Generator(seed, cpus)
+    return [generator.next() for _ in range(length)]
+
+
+def run(
+    stage: Stage, seed: int, calls: int, length: int = 200,
+    tell: Callable[[Difference], None] | None = None,
+) -> tuple[int, list[Difference]]:  # fmt: skip
+    """Play stories until `calls` calls are made; returns how many, and the differences."""
+    done = 0
+    found: list[Difference] = []
+    while done < calls:
+        steps = write(seed, stage.cpus, length)
+        count, step, what = stage.play(steps)
+        done += count
+        if step:
+            difference = Difference(seed, step, what, steps[:count])
+            found.append(difference)
+            if tell:
+                tell(difference)
+        seed += 1
+    return done, found
+
+
+def shrink(stage: Stage, difference: Difference) -> list[Step]:
+    """The same difference with as few steps as leaving some out can reach."""
+    steps = difference.story
+    size = max(len(steps) // 2, 1)
+    while size:
+        at = 0
+        while at < len(steps) - 1:
+            shorter = steps[:at] + steps[min(at + size, len(steps) - 1) :]
+            _count, step, what = stage.play(shorter)
+            if step is difference.step and what == difference.what:
+                steps = shorter
+            else:
+                at += size
+        size //= 2
+    return steps
+
+
+def is_root() -> bool:
+    """Whether the live side can be played."""
+    return os.geteuid() == 0
