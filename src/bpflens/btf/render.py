@@ -31,6 +31,9 @@ MAX_BYTES = 1 << 24
 MAX_BITS = 255
 """The widest number, in bits: what a bit field can be. `__int128` has 128."""
 
+MAX_EMPTY = 256
+"""Elements of an array whose elements have no bytes, so that the data sets no limit."""
+
 _FLOATS = {16: "e", 32: "f", 64: "d"}
 
 
@@ -261,7 +264,7 @@ class Reader:
             encoding = element.encoding if isinstance(element, t.Int) else 0
             if not encoding & (t.Int.BOOL | t.Int.CHAR):
                 return v.Numbers(*place, self._numbers(at, count, size, encoding))
-        if count > self._nodes_left:
+        if count > (self._nodes_left if size else MAX_EMPTY):
             raise FormatError("value has too many parts", at // 8)
         items = [
             self._value("", found.element, at + 8 * size * index, 0, (), depth + 1)
