@@ -71,7 +71,8 @@ def show(
         lines: Iterable[str] = _text(session, choice, chosen, detail)
     else:
         columns = choice.columns or noun.document(choice.extra)
-        lines = _data(session.form, noun, columns, chosen, errors)
+        blank = {key: part for key, part in noun.parts.items() if part not in choice.parts}
+        lines = _data(session.form, noun, columns, chosen, errors, blank)
     write(lines)
     if session.form != "json":
         tell(errors)
@@ -84,10 +85,11 @@ def _data(
     columns: Sequence[Column],
     records: Iterable[Any],
     errors: list[ErrorRecord],
+    blank: dict[str, Part],
 ) -> Iterable[str]:
     if form == "csv":
         return map(clean, documents.sheet(columns, records))
-    items = map(documents.item_of(columns), records)
+    items = map(documents.item_of(columns, blank), records)
     if form == "jsonl":
         return documents.lines(items)
     return documents.document(noun.kind, items, errors, lambda: not errors)

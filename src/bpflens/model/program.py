@@ -97,13 +97,16 @@ class Program(Handle):
 
         A part that cannot be had does not fail the rest. Raises what `basic` raises.
         """
-        return ProgramParts(
-            self.basic(),
-            *[x if isinstance(x, Missing) else attempt(x, self) for x in _plan(parts)],
-        )
+        blank, readers = _plan(parts)
+        values = [self.basic(), *blank]
+        for at, read in readers:
+            values[at] = attempt(read, self)
+        return ProgramParts._make(values)
 
     def map_ids(self) -> list[int]:
         """The IDs of the maps that the program uses, in order of first use. Since: 4.15."""
+        if not self.basic().nr_map_ids:
+            return []
         return _unpack("I", self._array(MAP_IDS))
 
     def xlated(self) -> bytes:
@@ -168,9 +171,11 @@ _READERS: tuple[tuple[Part, Callable[[Program], Any]], ...] = (
 
 
 @lru_cache
-def _plan(parts: Part) -> tuple[Callable[[Program], Any] | Missing, ...]:
-    """For each field the method to call, or what stands for a part that was not asked for."""
-    return tuple(read if part in parts else not_asked(part) for part, read in _READERS)
+def _plan(parts: Part) -> tuple[list[Any], list[tuple[int, Callable[[Program], Any]]]]:
+    """(what stands for a part not asked for, in each field; the fields to read, and how)."""
+    blank = [not_asked(part) for part, _ in _READERS]
+    wanted = [(at, read) for at, (part, read) in enumerate(_READERS, 1) if part in parts]
+    return blank, wanted
 
 
 def _unpack(code: Literal["I", "Q"], data: bytes) -> list[int]:

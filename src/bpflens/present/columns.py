@@ -41,6 +41,8 @@ class Column(NamedTuple):
     """A u64 that may be more than JavaScript can hold."""
     instead: str = ""
     """In a table: the field that is shown where this one is missing."""
+    none: str = "there is none"
+    """What it means that an object has none."""
 
 
 class Noun(NamedTuple):
@@ -84,7 +86,7 @@ PROGRAMS = Noun(
         Column("type", "TYPE", "kind of program", 2),
         Column("name", "SHORT NAME", "name as the kernel keeps it: 15 characters"),
         Column("full_name", "NAME", "the whole name, from BTF where the kernel's is cut", 3,
-               instead="name"),
+               instead="name", none="cut at 15 characters, and no BTF to hold the rest"),
         Column("tag", "TAG", "what the instructions hash to", 7),
         Column("gpl_compatible", "GPL", "whether the license is GPL-compatible", show=yes_no),
         Column("loaded_at", "LOADED", "when it was loaded (UTC)", 9),
@@ -95,7 +97,7 @@ PROGRAMS = Noun(
             "memlock_bytes", "MEM", "bytes that the kernel accounts for", 5, True, show=bytes_text
         ),
         Column("map_ids", "MAPS", "IDs of the maps that it uses", 6, show=list_text),
-        Column("btf_id", "BTF", "ID of its BTF object", 0, True),
+        Column("btf_id", "BTF", "ID of its BTF object", 0, True, none="loaded without BTF"),
         Column("verified_insns", "VERIFIED", "instructions that the verifier walked", 0, True,
                since="5.16"),
         Column("run_time_ns", "RUN NS", "nanoseconds that it ran, while counted", 0, True,
@@ -108,10 +110,11 @@ PROGRAMS = Noun(
         Column("load_time_ns", "LOAD NS", "nanoseconds from boot to load", 0, True, False,
                wide=True),
         Column("attach_btf_obj_id", "TARGET OBJ", "BTF object of what it attaches to", 0, True,
-               False, since="5.17"),
+               False, since="5.17", none="attaches to no BTF type"),
         Column("attach_btf_id", "TARGET TYPE", "BTF type of what it attaches to", 0, True, False,
-               since="5.17"),
-        Column("ifindex", "IFINDEX", "device that it is bound to (offload)", 0, True, False),
+               since="5.17", none="attaches to no BTF type"),
+        Column("ifindex", "IFINDEX", "device that it is bound to (offload)", 0, True, False,
+               none="not bound to a device"),
         Column("xlated", "INSNS", "the instructions, hex", json=False),
         Column("jited", "CODE", "the machine code, hex", json=False),
         Column("jited_ksyms", "KSYMS", "addresses of its functions", json=False, show=list_text),
@@ -138,8 +141,13 @@ MAPS = Noun(
             "memlock_bytes", "MEM", "bytes that the kernel accounts for", 5, True, show=bytes_text
         ),
         Column("frozen", "FROZEN", "user space may no longer write", 8, show=yes_no, since="5.2"),
-        Column("btf_id", "BTF", "ID of its BTF object", 0, True),
-        Column("owner_prog_type", "OWNER", "program type that a prog_array is bound to"),
+        Column("btf_id", "BTF", "ID of its BTF object", 0, True, none="made without BTF"),
+        Column(
+            "owner_prog_type",
+            "OWNER",
+            "program type that a prog_array is bound to",
+            none="only a prog_array that holds or was given a program has one",
+        ),
         Column("pinned", "PINNED", "paths at which it is pinned", show=list_text),
         Column(
             "map_extra",
@@ -151,10 +159,42 @@ MAPS = Noun(
             since="5.16",
             wide=True,
         ),
-        Column("btf_key_type_id", "KEY TYPE", "BTF type of a key", 0, True, False),
-        Column("btf_value_type_id", "VALUE TYPE", "BTF type of a value", 0, True, False),
-        Column("btf_vmlinux_value_type_id", "KERNEL TYPE", "struct_ops type", 0, True, False),
-        Column("ifindex", "IFINDEX", "device that it is bound to (offload)", 0, True, False),
+        Column(
+            "btf_key_type_id",
+            "KEY TYPE",
+            "BTF type of a key",
+            0,
+            True,
+            False,
+            none="made without BTF",
+        ),
+        Column(
+            "btf_value_type_id",
+            "VALUE TYPE",
+            "BTF type of a value",
+            0,
+            True,
+            False,
+            none="made without BTF",
+        ),
+        Column(
+            "btf_vmlinux_value_type_id",
+            "KERNEL TYPE",
+            "struct_ops type",
+            0,
+            True,
+            False,
+            none="only a struct_ops map has one",
+        ),
+        Column(
+            "ifindex",
+            "IFINDEX",
+            "device that it is bound to (offload)",
+            0,
+            True,
+            False,
+            none="not bound to a device",
+        ),
     ),
     MAP_PARTS,
 )
@@ -165,17 +205,24 @@ CHECKS = Noun(
         Column("check", "CHECK", "what was looked at", 1),
         Column("ok", "OK", "whether it is as bpflens would want it", 2, show=yes_no),
         Column("found", "FOUND", "what there is", 3),
-        Column("remedy", "REMEDY", "what would grant or change it", 4),
+        Column("remedy", "REMEDY", "what would grant or change it", 4, none="nothing to do"),
     ),
 )
 
 ELEMENTS = Noun(
     "elements",
     (
-        Column("key", "KEY", "the key's bytes, hex", 1),
+        Column("key", "KEY", "the key's bytes, hex", 1, none="this type of map has no keys"),
         Column("value", "VALUE", "the value's bytes, hex", 2),
         Column("values", "VALUES", "the bytes of each CPU's value, hex", 2, show=per_cpu_text),
-        Column("program", "PROGRAM", "the program that the slot names", 3, show=named_text),
+        Column(
+            "program",
+            "PROGRAM",
+            "the program that the slot names",
+            3,
+            show=named_text,
+            none="the slot runs no program",
+        ),
         Column("map", "MAP", "the inner map", 3, show=named_text),
         Column("ifindex", "IFINDEX", "the device, by its index", 3, True),
         Column("device", "DEVICE", "its name in this network namespace", 3),

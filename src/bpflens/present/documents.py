@@ -8,10 +8,12 @@ it can be read as it comes and compared with diff. An integer that JavaScript ca
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
+from types import MappingProxyType
 from typing import Any
 
+from bpflens.model.parts import Missing, Part, Reason, not_asked
 from bpflens.present.columns import Column, row_of
 from bpflens.snapshot.records import SCHEMA, ErrorRecord
 
@@ -25,12 +27,19 @@ BATCH = 256
 encode: Callable[[Any], str] = json.JSONEncoder().encode
 
 
-def item_of(columns: Sequence[Column]) -> Callable[[Any], Item]:
-    """A function that makes a JSON item of a record."""
+def item_of(
+    columns: Sequence[Column], blank: Mapping[str, Part] = MappingProxyType({})
+) -> Callable[[Any], Item]:
+    """A function that makes a JSON item of a record; `blank` are fields that were not asked for,
+    each with its part."""
     keys = tuple(c.key for c in columns)
     values_of = row_of(tuple(columns))
     wanted = frozenset(keys)
     wide = [c.key for c in columns if c.wide]
+    none = [
+        (c.key, str(not_asked(blank[c.key]) if c.key in blank else Missing(Reason.NONE, c.none)))
+        for c in columns
+    ]
 
     def item(record: Any) -> Item:
         values = dict(zip(keys, values_of(record), strict=True))
@@ -39,7 +48,11 @@ def item_of(columns: Sequence[Column]) -> Callable[[Any], Item]:
             if value is not None and value > SAFE:
                 values[key] = str(value)
         reasons = record.missing
-        values["missing"] = {k: reasons[k] for k in reasons if k in wanted}
+        missing = {k: reasons[k] for k in reasons if k in wanted} if reasons else {}
+        for key, words in none:
+            if values[key] is None and key not in missing:
+                missing[key] = words
+        values["missing"] = missing
         return values
 
     return item

@@ -55,7 +55,7 @@ def _rows(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[list[st
             cell(
                 c.show,
                 getattr(record, c.instead) if value is None and c.instead else value,
-                missing.get(c.key, "none"),
+                missing.get(c.key, ""),
             )
             for c, value in zip(columns, take(record), strict=True)
         ]
@@ -108,7 +108,7 @@ def detail(columns: Sequence[Column], record: Any) -> Iterator[str]:
     for column, value in zip(columns, row_of(tuple(columns))(record), strict=True):
         reason = missing.get(column.key, "")
         if value is None:
-            if reason and not reason.startswith(("none", "not asked")):
+            if reason:
                 yield f"{column.key.ljust(room)}{GAP}({cell(str, reason, '')})"
         elif value not in ([], ""):
             yield f"{column.key.ljust(room)}{GAP}{cell(column.show, value, '')}"

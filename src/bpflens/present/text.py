@@ -96,6 +96,6 @@ UNKNOWN = "?"
 def cell(show: Any, value: Any, reason: str) -> str:
     """One value as a cell of a table."""
     if value is None:
-        return NOTHING if reason.startswith("none") else UNKNOWN
+        return UNKNOWN if reason else NOTHING
     text: str = show(value)
     return clean(text) or NOTHING

@@ -59,7 +59,7 @@ def examine(system: System) -> list[Check]:
 
 
 def _check(name: str, ok: bool | None, found: str, remedy: str | None = None) -> Check:
-    return Check(name, ok, found, remedy, {} if remedy else {"remedy": "none: nothing to do"})
+    return Check(name, ok, found, remedy, {})
 
 
 def _read(system: System, path: str) -> str | None:

@@ -66,15 +66,11 @@ class Describer:
         missing: dict[str, str] = {}
         single = element.values[0].hex() if len(element.values) == 1 else None
         program = None if element.prog_id is None else self._program(element.prog_id)
-        if program is None:
-            missing["program"] = "none: the slot runs no program"
         device = None
         if element.ifindex is not None:
             device = self._device(element.ifindex)
             if device is None:
                 missing["device"] = "gone: no device with this index in this network namespace"
-        if not element.key:
-            missing["key"] = "none: this type of map has no keys"
         return ElementRecord(
             element.key.hex() or None,
             single,

@@ -1,7 +1,9 @@
 """The records: frozen, plain data, with a schema number from the first day.
 
-A field is a value, or None with an entry in `missing` that says why (`reason: detail`). Zero,
-false and empty are values. The fields' names are the JSON keys. They are named tuples because a
+A field is a value, or None. Zero, false and empty are values. Where `missing` has an entry for a
+field that is None, the value is not known, and the entry says why (`reason: detail`); where it has
+none, it is known that the object has none, or its part was not asked for. The fields' names are the
+JSON keys. They are named tuples because a
 list makes thousands of them: a frozen dataclass costs eight times as much to make, and its
 module 17 ms of start-up.
 """

@@ -12,7 +12,7 @@ from bpflens.abi.infos import MapInfo, ProgInfo
 from bpflens.abi.record import Record
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.map import Map, MapParts
-from bpflens.model.parts import Missing, Part, Reason, not_asked
+from bpflens.model.parts import Missing, Part, Reason
 from bpflens.model.pins import Pins
 from bpflens.model.program import Debug, Jited, Program, ProgramParts
 from bpflens.model.system import MAP, PROGRAM, Kind, System
@@ -49,25 +49,6 @@ MAP_PARTS: dict[str, Part] = {
 }
 """The same for `MapRecord`."""
 
-_NO_BTF = str(Missing(Reason.NONE, "loaded without BTF"))
-_NO_TARGET = str(Missing(Reason.NONE, "attaches to no BTF type"))
-_NO_DEVICE = str(Missing(Reason.NONE, "not bound to a device"))
-_NO_STRUCT = str(Missing(Reason.NONE, "only a struct_ops map has one"))
-_PROGRAM_NONE = {
-    "btf_id": _NO_BTF,
-    "attach_btf_obj_id": _NO_TARGET,
-    "attach_btf_id": _NO_TARGET,
-    "ifindex": _NO_DEVICE,
-}
-_MAP_NONE = {
-    "btf_id": _NO_BTF,
-    "btf_key_type_id": _NO_BTF,
-    "btf_value_type_id": _NO_BTF,
-    "btf_vmlinux_value_type_id": _NO_STRUCT,
-    "ifindex": _NO_DEVICE,
-}
-"""Fields of which the kernel's 0 means that there is none, and the words for that."""
-
 _HIDDEN = str(Missing(Reason.RESTRICTED, "needs CAP_BPF or CAP_SYS_ADMIN"))
 _UNTOLD = str(Missing(Reason.UNSUPPORTED, "this kernel does not tell it"))
 _STATS_OFF = str(
@@ -86,8 +67,6 @@ class Look:
         self.parts = parts
         self.errors: list[ErrorRecord] = []
         self._boot_time = system.boot_time()
-        self._not_asked_of_program = _not_asked(PROGRAM_PARTS, parts)
-        self._not_asked_of_map = _not_asked(MAP_PARTS, parts)
         self._basic = Part.BASIC in parts
         self._code = bool(parts & (Part.INSNS | Part.JITED | Part.DEBUG))
         self._pins: Pins | None = None
@@ -160,16 +139,13 @@ class Look:
 
     def _program(self, parts: ProgramParts) -> ProgramRecord:
         told = parts.basic
-        missing = self._not_asked_of_program.copy()
+        missing: dict[str, str] = {}
         hidden = not told.xlated_prog_len
         if hidden:
             missing["xlated_bytes"] = missing["jited_bytes"] = _HIDDEN
         uncounted = not (told.run_cnt or self.counting)
         if uncounted:
             missing["run_time_ns"] = missing["run_cnt"] = _STATS_OFF
-        for field in _PROGRAM_NONE:
-            if not getattr(told, field):
-                missing[field] = _PROGRAM_NONE[field]
         record = ProgramRecord(
             told.id,
             _prog_type(told.type),
@@ -206,10 +182,7 @@ class Look:
 
     def _map(self, parts: MapParts) -> MapRecord:
         told = parts.basic
-        missing = self._not_asked_of_map.copy()
-        for field in _MAP_NONE:
-            if not getattr(told, field):
-                missing[field] = _MAP_NONE[field]
+        missing: dict[str, str] = {}
         accounts = parts.accounts
         memlock, frozen, owner = (accounts,) * 3 if isinstance(accounts, Missing) else accounts
         record = MapRecord(
@@ -261,17 +234,17 @@ def release(system: System) -> str:
         return ""
 
 
-def _not_asked(parts_of: dict[str, Part], asked: Part) -> dict[str, str]:
-    """The reason for every field whose part is not asked for."""
-    return {field: str(not_asked(part)) for field, part in parts_of.items() if part not in asked}
-
-
 def _value(missing: dict[str, str], field: str, value: T | Missing) -> T | None:
-    """The value; or None, with the reason noted."""
+    """The value; or None, with the reason noted where something stands in the way."""
     if isinstance(value, Missing):
-        missing[field] = str(value)
+        if value.reason not in _KNOWN:
+            missing[field] = str(value)
         return None
     return value
+
+
+_KNOWN = (Reason.NONE, Reason.NOT_ASKED)
+"""Reasons that need no note: there is none, or nobody wanted it."""
 
 
 def _code(missing: dict[str, str], parts: ProgramParts) -> dict[str, Any]:
