@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     Read: TypeAlias = Callable[[Any, Place, int], v.Value]
 
 MAX_DEPTH = 32
-MAX_NODES = 100_000
+MAX_NODES = 1 << 16
 MAX_BYTES = 1 << 24
 MAX_BITS = 255
 """The widest number, in bits: what a bit field can be. `__int128` has 128."""
