@@ -130,6 +130,8 @@ def devices(system: System) -> dict[int, str]:
     names: dict[int, str] = {}
     try:
         for message in system.doors.net.dump(NETLINK_ROUTE, get_links()):
+            if len(message) < IFINFO.size:
+                raise FormatError("a link message without its ifinfomsg", 0)
             index = IFINFO.unpack_from(message)[2]
             name = attributes(message[IFINFO.size :]).get(IfLa.IFNAME, b"")
             names[index] = name.rstrip(b"\0").decode(errors="replace")
