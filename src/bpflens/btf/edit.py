@@ -15,6 +15,8 @@ from bpflens.errors import FormatError, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Literal
+
     from bpflens.btf.parse import Btf
 
 MAX_PATH = 64
@@ -79,16 +81,15 @@ def assign(
     return bytes(changed)
 
 
-def _put(data: bytearray, at: int, bits: int, raw: int, byteorder: str) -> None:
+def _put(
+    data: bytearray, at: int, bits: int, raw: int, byteorder: Literal["little", "big"]
+) -> None:
     """Writes a number of `bits` bits; the twin of `render.bit_field`."""
     first, end = at // 8, -(-(at + bits) // 8)
-    little = byteorder == "little"
-    shift = at % 8 if little else -(at + bits) % 8
+    shift = at % 8 if byteorder == "little" else -(at + bits) % 8
     mask = ((1 << bits) - 1) << shift
-    order = "little" if little else "big"
-    old = int.from_bytes(data[first:end], order)  # type: ignore[arg-type]
-    new = old & ~mask | raw << shift
-    data[first:end] = new.to_bytes(end - first, order)  # type: ignore[arg-type]
+    old = int.from_bytes(data[first:end], byteorder)
+    data[first:end] = (old & ~mask | raw << shift).to_bytes(end - first, byteorder)
 
 
 # Paths
