@@ -50,6 +50,8 @@ class Bench(ABC):
     """The kernel's doors as root sees them."""
     cpus: int
     """Possible CPUs."""
+    pid: int
+    """The process that calls."""
 
     def __init__(self, name: str, doors: Doors, cpus: int) -> None:
         self.name = name
@@ -94,6 +96,10 @@ class Bench(ABC):
 
     def bpffs(self) -> str:
         """The path of an empty bpffs."""
+        raise NotOffered("no bpffs")
+
+    def unlink(self, path: str) -> None:
+        """unlink(2) of a pin."""
         raise NotOffered("no bpffs")
 
     def cgroup(self, parent: Cgroup | None = None) -> Cgroup:

@@ -25,6 +25,7 @@ class EngineBench(Bench):
         self._cgroups: dict[str, EngineCgroup] = {}
         self.engine = self._new(cpus)
         self.task = self.engine.task()
+        self.pid = self.task.pid
         super().__init__(f"engine {release}", self.task.doors(), cpus)
 
     def _new(self, cpus: int) -> Engine:
@@ -34,6 +35,7 @@ class EngineBench(Bench):
         self.engine = self._new(self.cpus)
         self.task = self.engine.task()
         self.doors = self.task.doors()
+        self.pid = self.task.pid
         self._cgroups.clear()
         self.renew()
 
@@ -78,6 +80,10 @@ class EngineBench(Bench):
     def bpffs(self) -> str:
         return BPFFS
 
+    def unlink(self, path: str) -> None:
+        folder, _, name = path.rpartition("/")
+        self.engine.mounts[folder].unlink(name)
+
     def cgroup(self, parent: Cgroup | None = None) -> Cgroup:
         above = self._cgroups[parent.path] if parent else self.engine.cgroup
         made = above.make(f"bench{len(self._cgroups)}")
@@ -101,5 +107,5 @@ class EngineBench(Bench):
         return self._open(PerfEvent("tracepoint", name))
 
     def socket(self, kind: str) -> int:
-        # a bound UDP socket goes into a sockmap as a connected TCP one does (sock_map_sk_state_allowed)
+        # sock_map_sk_state_allowed(): UDP always, TCP when it is connected
         return self._open(Socket(cookie=7, established=kind == "udp"))

@@ -51,6 +51,7 @@ class LinuxBench(Bench):
         release = ".".join(os.uname().release.split(".")[:2])
         with open("/sys/devices/system/cpu/possible") as possible:
             cpus = int(possible.read().strip().rpartition("-")[2]) + 1
+        self.pid = os.getpid()
         self._folder = os.getcwd()
         self._homes = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
         _checked(_libc.unshare(CLONE_NEWNET | CLONE_NEWNS), "unshare")
@@ -123,6 +124,9 @@ class LinuxBench(Bench):
         self._undo.append(lambda: os.rmdir(path))
         self._undo.append(lambda: self._unmount(path))
         return path
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
 
     def cgroup(self, parent: Cgroup | None = None) -> Cgroup:
         self._count += 1
