@@ -29,9 +29,10 @@ def kernel_btf(calls: Calls) -> Btf:
         fd = calls.fd_by_id(Cmd.BTF_GET_FD_BY_ID, VMLINUX)
     except NotFound:
         raise NotOffered("the kernel has no BTF") from None
-    if not calls.info(fd, BtfInfo).kernel_btf:
+    told = calls.info(fd, BtfInfo)
+    if not told.kernel_btf:
         raise NotOffered("the kernel has no BTF")
-    data = calls.btf_data(fd)
+    data = calls.btf_data(fd, told.btf_size)
     calls.close(fd)
     return _parsed(data)
 

@@ -67,7 +67,7 @@ GOOD: dict[str, Make] = {
 def check_good(calls: Calls, make: Make) -> None:
     """Types of every kind load, and come back byte by byte."""
     data = built(make)
-    same(calls.btf_data(btf(calls, data)), data)
+    same(calls.btf_data(btf(calls, data), len(data)), data)
 
 
 BAD_TYPES: dict[str, Make] = {

@@ -342,7 +342,7 @@ def check_btf(calls: Calls) -> None:
     fd = btf(calls, data)
     told = calls.info(fd, BtfInfo)
     same((told.btf_size, told.kernel_btf, told.name_len), (len(data), 0, 0))
-    same(calls.btf_data(fd), data)
+    same(calls.btf_data(fd, told.btf_size), data)
 
 
 def check_btf_cut(calls: Calls) -> None:

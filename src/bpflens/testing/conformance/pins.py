@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from typing import Any
 
 from bpflens.abi.attrs import ObjPath
 from bpflens.abi.enums import Cmd, MapType
@@ -16,7 +17,7 @@ from bpflens.testing.builders import btf, map, program, u32, u64
 from bpflens.testing.conformance.ids import make, walk
 from bpflens.testing.conformance.suite import BAD, CLOSED, cases, fails, same
 
-PINNED = {"prog": ProgInfo, "map": MapInfo, "link": LinkInfo}
+PINNED: dict[str, Any] = {"prog": ProgInfo, "map": MapInfo, "link": LinkInfo}
 
 
 def place(calls: Calls, cmd: Cmd, path: str, **fields: int) -> int:
@@ -34,7 +35,7 @@ def check_pin(bench: Bench, kind: str) -> None:
     bench.calls.obj_pin(fd, path)
     again = bench.calls.obj_get(path)
     assert again != fd
-    same(bench.calls.info(again, PINNED[kind]).id, id)  # type: ignore[type-var]
+    same(bench.calls.info(again, PINNED[kind]).id, id)
 
 
 @cases(**{kind: kind for kind in PINNED})
