@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 
 from bpflens.errors import UsageError
@@ -11,7 +12,7 @@ from bpflens.port.doors import Doors
 from bpflens.snapshot.records import Snapshot
 from bpflens.snapshot.take import LIST_PARTS, take
 
-KERNELS = "linux (this machine), or the path of a recording"
+KERNELS = "linux (this machine), engine:demo, engine:FILE.py, or the path of a recording"
 
 
 def doors(on: str = "linux") -> Doors:
@@ -22,11 +23,36 @@ def doors(on: str = "linux") -> Doors:
         from bpflens.linux.syscall import LinuxBpf
 
         return Doors(LinuxBpf(), LinuxHost(), LinuxNet())
+    name, _, scene = on.partition(":")
+    if name == "engine":
+        return _scene(scene or "empty")
     if os.path.exists(on):
         from bpflens.port.replay import Replay
 
         return Replay(on).doors
     raise UsageError(f"there is no kernel {on!r}: give {KERNELS}")
+
+
+SCENES = ("demo", "empty")
+"""The worlds that come with bpflens, in `testing/scenes`."""
+
+
+def _scene(name: str) -> Doors:
+    """The doors of the engine, as the task sees it that a scene returns. Raises UsageError."""
+    if name in SCENES:
+        scene = importlib.import_module(f"bpflens.testing.scenes.{name}").scene
+    else:
+        import runpy
+
+        try:
+            scene = runpy.run_path(name)["scene"]
+        except (OSError, KeyError) as error:
+            raise UsageError(
+                f"there is no scene {name!r}: give {', '.join(SCENES)}, or a Python file that "
+                "defines scene()"
+            ) from error
+    found: Doors = scene().doors()
+    return found
 
 
 def open(on: str = "linux") -> System:
