@@ -18,11 +18,9 @@ KERNELS = "linux (this machine), engine:demo, engine:FILE.py, or the path of a r
 def doors(on: str = "linux") -> Doors:
     """The doors of a kernel by its name. Raises UsageError, Unsupported, FormatError."""
     if on == "linux":
-        from bpflens.linux.host import LinuxHost
-        from bpflens.linux.netlink import LinuxNet
-        from bpflens.linux.syscall import LinuxBpf
+        from bpflens.linux.doors import doors as live
 
-        return Doors(LinuxBpf(), LinuxHost(), LinuxNet())
+        return live()
     name, _, scene = on.partition(":")
     if name == "engine":
         return _scene(scene or "empty")

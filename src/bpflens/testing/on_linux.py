@@ -16,7 +16,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
-from bpflens.connect import doors
+from bpflens.linux.doors import doors
 from bpflens.port.calls import Calls
 from bpflens.port.doors import BpfPort
 from bpflens.port.memory import Memory
@@ -61,7 +61,7 @@ class LinuxBench(Bench):
         self._undo: list[Callable[[], None]] = []
         self._count = 0
         self._tracefs = ""
-        super().__init__(f"linux {release}", doors("linux"), cpus)
+        super().__init__(f"linux {release}", doors(), cpus)
 
     def close(self) -> None:
         self.clean()

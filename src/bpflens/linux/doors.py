@@ -1,0 +1,13 @@
+"""The doors of the machine that this process runs on."""
+
+from __future__ import annotations
+
+from bpflens.linux.host import LinuxHost
+from bpflens.linux.netlink import LinuxNet
+from bpflens.linux.syscall import LinuxBpf
+from bpflens.port.doors import Doors
+
+
+def doors() -> Doors:
+    """The live kernel's. Raises Unsupported where bpf(2) is not known."""
+    return Doors(LinuxBpf(), LinuxHost(), LinuxNet())
