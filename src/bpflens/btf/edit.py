@@ -97,12 +97,12 @@ def _put(
 
 def _member(btf: Btf, place: Place, name: str, where: str) -> Place:
     found = btf.strip(place.type_id)
-    if isinstance(found, t.Var):
-        found = btf.strip(found.type_id)
     if isinstance(found, t.DataSec):
         for variable in found.variables:
             if btf.type_name(variable.type_id) == name:
-                return Place(btf[variable.type_id].id, place.at + 8 * variable.offset, 0)
+                named = btf[variable.type_id]
+                of_type = named.type_id if isinstance(named, t.Var) else named.id
+                return Place(of_type, place.at + 8 * variable.offset, 0)
     elif isinstance(found, t.Composite):
         inner = _named(btf, found, name, set())
         if inner is not None:
@@ -144,8 +144,6 @@ def _names(btf: Btf, found: t.Composite | t.DataSec) -> list[str]:
 
 def _element(btf: Btf, place: Place, index: int, where: str) -> Place:
     found = btf.strip(place.type_id)
-    if isinstance(found, t.Var):
-        found = btf.strip(found.type_id)
     if not isinstance(found, t.Array):
         raise UsageError(f"{where} is no array")
     # A flexible array tells no number; `assign` sees whether the element is within the data.
@@ -160,8 +158,6 @@ def _element(btf: Btf, place: Place, index: int, where: str) -> Place:
 def _encode(btf: Btf, place: Place, bits: int, text: str, where: str) -> int:
     """The number whose bits, in the data's byte order, are the value."""
     found = btf.strip(place.type_id)
-    if isinstance(found, t.Var):
-        found = btf.strip(found.type_id)
     if text.startswith("hex:") and not place.bitfield_size:
         return _from_bytes(btf, _hex(text[4:], bits // 8, where))
     match found:

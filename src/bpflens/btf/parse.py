@@ -155,8 +155,6 @@ class Btf:
             return self.base._string(off)
         start = off - self._first_string
         if not 0 <= start < len(self._strings):
-            if off == 0:
-                return b""
             raise FormatError(f"no string at {off}", self._strings_at + len(self._strings))
         end = self._strings.find(b"\0", start, start + MAX_NAME + 1)
         return self._strings[start : end if end >= 0 else start + MAX_NAME + 1]

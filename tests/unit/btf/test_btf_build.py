@@ -110,3 +110,23 @@ def test_a_copy_of_split_btf_stands_alone() -> None:
     part = Btf.parse(copy(Btf.parse(builder.build(), base), [own]))
     assert part.find("inner", t.Struct) is not None
     assert part.sizeof(part.find_all("own")[0].id) == 4
+
+
+def test_every_kind_can_be_copied() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4)
+    tagged = builder.add_ptr(builder.add_type_tag("user", builder.add_volatile(number)))
+    restricted = builder.add_restrict(tagged)
+    proto = builder.add_func_proto(0, [("p", restricted)])
+    function = builder.add_func("f", proto)
+    section = builder.add_datasec(".bss", 4, [(builder.add_var("v", number), 0, 4)])
+    ahead = builder.add_fwd("ahead")
+    double = builder.add_float("double", 8)
+    whole = Btf.parse(builder.build())
+    part = Btf.parse(copy(whole, [function, section, ahead, double]))
+    assert [part[id] for id in part.ids()] == [whole[id] for id in whole.ids()]
+
+
+def test_what_is_no_record_cannot_be_added() -> None:
+    with pytest.raises(TypeError, match="Void has no record"):
+        BtfBuilder().add(t.Void(0))

@@ -209,16 +209,75 @@ def test_variables_functions_and_sections_are_declared_when_asked_for() -> None:
     assert "static int count;" in text
 
 
+def test_enumerations_keep_their_values_and_sizes(tmp_path: Path, tool: Tool) -> None:
+    builder = BtfBuilder()
+    wide = [("MOST", 2**64 - 1), ("HALF", 2**40), ("WORD", 2**32 - 1)]
+    least = [("LEAST", -(2**63)), ("LARGE", 2**40)]
+    builder.add_enum64("unsigned_one", wide)
+    builder.add_enum64("signed_one", least, signed=True)
+    builder.add_enum64("narrow", [("FEW", 1)])
+    builder.add_enum("nothing", [])
+    builder.add_enum("", [("LOOSE", 7)])
+    text = declare(Btf.parse(builder.build()))
+    assert "enum nothing {\n\tnothing___none = 0,\n};" in text
+    assert "enum {\n\tLOOSE = 7,\n};" in text
+    values = [*wide, *least, ("LOOSE", 7), ("FEW", 1)]
+    checks = [f"_Static_assert({name} == {_c_literal(v)}, {name!r});" for name, v in values]
+    sizes = {"unsigned_one": 8, "signed_one": 8, "narrow": 8, "nothing": 4}
+    checks += [f'_Static_assert(sizeof(enum {n}) == {s}, "{n}");' for n, s in sizes.items()]
+    compiled(text + "\n".join(checks).replace("'", '"'), tmp_path, tool)
+
+
+def _c_literal(value: int) -> str:
+    return f"({value + 1}LL - 1)" if value < 0 else f"{value}ULL"
+
+
+def test_what_is_no_type_is_not_declared() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4)
+    tag = builder.add_decl_tag("mark", number)
+    odd = builder.add_ptr(builder.add_datasec(".data", 0))
+    btf = Btf.parse(builder.build())
+    assert declare(btf, [tag]) == ""
+    with pytest.raises(FormatError, match=r"DataSec .* is no type"):
+        spell(btf, odd)
+
+
+def test_unnamed_members_and_foreign_booleans_have_a_form_in_c(tmp_path: Path, tool: Tool) -> None:
+    builder = BtfBuilder()
+    boolean = builder.add_int("bool_", 1, t.Int.BOOL)
+    odd = builder.add_int("odd", 3)
+    builder.add_struct("s", 4, [("", boolean, 0), ("b", boolean, 8)])
+    text = declare(Btf.parse(builder.build()))
+    assert "_Bool ___unnamed1;\n\t_Bool b;" in text
+    assert spell(Btf.parse(builder.build()), odd) == "unsigned int"
+    compiled(text, tmp_path, tool)
+
+
+def test_too_long_a_chain_of_needs_is_refused() -> None:
+    builder = BtfBuilder()
+    inner = builder.add_int("int", 4)
+    for n in range(300):
+        inner = builder.add_typedef(f"t{n}", inner)
+    with pytest.raises(FormatError, match="needs too many others"):
+        declare(Btf.parse(builder.build()), [inner])
+
+
 def test_one_type_can_be_spelled() -> None:
     builder = BtfBuilder()
     anonymous = builder.add_struct("", 0)
     pointer = builder.add_ptr(builder.add_const(builder.add_struct("s", 0)))
     user = builder.add_ptr(builder.add_type_tag("user", pointer))
+    u32 = builder.add_typedef("u32", builder.add_int("unsigned int", 4))
+    variadic = builder.add_ptr(builder.add_func_proto(u32, [("", 0)]))
+    callback = builder.add_ptr(builder.add_func_proto(u32, [("count", u32), ("", u32)]))
     btf = Btf.parse(builder.build())
     assert spell(btf, 0) == "void"
     assert spell(btf, pointer) == "const struct s *"
     assert spell(btf, pointer, "x") == "const struct s *x"
     assert spell(btf, anonymous) == "struct {...}"
+    assert spell(btf, variadic, "f") == "u32 (*f)()"
+    assert spell(btf, callback, "f") == "u32 (*f)(u32 count, u32)"
     assert spell(btf, user) == 'const struct s *__attribute__((btf_type_tag("user"))) *'
 
 

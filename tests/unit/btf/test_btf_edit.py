@@ -61,6 +61,17 @@ def test_a_path_into_a_section_begins_with_the_variable() -> None:
         locate(btf, section.id, "others")
 
 
+def test_a_global_variable_can_be_set() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4, t.Int.SIGNED)
+    counter = builder.add_var("counter", builder.add_volatile(number))
+    slots = builder.add_var("slots", builder.add_array(number, 2))
+    section = builder.add_datasec(".data", 12, [(counter, 0, 4), (slots, 4, 8)])
+    btf = Btf.parse(builder.build())
+    assert assign(btf, section, bytes(12), "counter", "-2") == b"\xfe\xff\xff\xff" + bytes(8)
+    assert assign(btf, section, bytes(12), "slots[1]", "1") == bytes(8) + b"\1\0\0\0"
+
+
 @pytest.mark.parametrize(
     ("path", "message"),
     [
@@ -116,6 +127,16 @@ def test_an_element_of_a_flexible_array_can_be_set_where_the_data_has_it() -> No
 def test_text_in_quotes_may_begin_with_what_means_something() -> None:
     btf, stats = _stats()
     assert assign(btf, stats, b"\xff" * 40, "name", '"h:"')[24:28] == b"h:\0\0"
+
+
+def test_an_anonymous_type_that_occurs_twice_is_searched_once() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4)
+    twice = builder.add_struct("", 4, [("x", number, 0)])
+    found = builder.add_struct("s", 8, [("", twice, 0), ("", twice, 32), ("y", number, 32)])
+    btf = Btf.parse(builder.build())
+    assert locate(btf, found, "x").at == 0
+    assert locate(btf, found, "y").at == 32
 
 
 def test_anonymous_types_without_end_are_refused() -> None:

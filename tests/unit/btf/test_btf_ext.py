@@ -106,6 +106,12 @@ def test_a_broken_section_is_refused_with_the_place(at: int, value: bytes, messa
     assert 0 <= caught.value.offset <= len(data)
 
 
+def test_a_section_shorter_than_its_header_is_refused() -> None:
+    btf, names = _btf()
+    with pytest.raises(FormatError, match="header cut short"):
+        parse_ext(_ext(names)[:23], btf)
+
+
 @pytest.mark.parametrize("path", ["0:x", ":".join(["0"] * 65)])
 def test_an_access_path_that_is_none_is_refused(path: str) -> None:
     btf, names = _btf()

@@ -104,6 +104,25 @@ def test_split_btf_continues_the_ids_and_strings_of_its_base() -> None:
     assert split.find("s", t.Struct) == base.find("s", t.Struct)
     assert split.sizeof(own) == 4
     assert split.type_name(1) == "int"
+    assert split.type_name(0) == ""
+    assert (split.kind(0), split.kind(1), split.kind(own)) == (t.Void, t.Int, t.Struct)
+    assert split.pointer_size == base.pointer_size
+    assert split.name(1) == base.name(1) == "int"
+    assert split.name(0) == ""
+
+
+def test_split_btf_without_strings_of_its_own_is_read() -> None:
+    base = Btf.parse(_small().build())
+    builder = BtfBuilder(base=base)
+    pointer = builder.add_ptr(1)
+    assert Btf.parse(builder.build(), base)[pointer] == t.Ptr(pointer, 1)
+
+
+def test_a_variable_is_as_large_as_its_type() -> None:
+    builder = _small()
+    variable = builder.add_var("v", builder.add_array(2, 3))
+    btf = Btf.parse(builder.build())
+    assert (btf.sizeof(variable), btf.alignof(variable)) == (12, 4)
 
 
 def test_names_that_are_not_utf8_can_be_shown() -> None:

@@ -307,6 +307,7 @@ def test_numbers_in_network_order_say_what_they_mean() -> None:
         ("in_addr", bytes([192, 0, 2, 1]), "192.0.2.1"),
         ("in6_addr", bytes([0x20, 1, 0xD, 0xB8]) + bytes(11) + b"\1", "2001:db8::1"),
         ("other", bytes(4), ""),
+        ("in_addr", bytes(8), ""),
     ],
 )
 def test_internet_addresses_are_told(name: str, data: bytes, address: str) -> None:
@@ -352,6 +353,42 @@ def test_text_is_what_c_would_initialise_with() -> None:
         "\t.next = 0xffff8000deadbeef,\n"
         "}"
     )
+
+
+def test_every_sort_of_value_has_a_text() -> None:
+    def build(b: BtfBuilder) -> int:
+        number = b.add_int("int", 4, t.Int.SIGNED)
+        pair = b.add_struct("pair", 4, [("x", number, 0)])
+        members = [
+            ("yes", b.add_int("_Bool", 1, t.Int.BOOL), 0),
+            ("half", b.add_float("float", 4), 32),
+            ("pairs", b.add_array(pair, 2), 64),
+            ("text", b.add_array(b.add_const(b.add_int("char", 1)), 4), 128),
+        ]
+        return b.add_struct("s", 20, members)
+
+    shown = _one(build, b"\1\0\0\0" + struct.pack("<fii", 0.5, 1, 2) + b"abc\0")
+    assert to_text(shown) == (
+        "{\n\t.yes = true,\n\t.half = 0.5,\n"
+        "\t.pairs = {{\n\t\t.x = 1,\n\t}, {\n\t\t.x = 2,\n\t}},\n"
+        '\t.text = "abc",\n}'
+    )
+
+
+def test_what_is_no_value_has_no_form() -> None:
+    nothing = v.Value("", 0, 0, 0, ())
+    with pytest.raises(TypeError, match="no JSON for Value"):
+        to_json(nothing)
+    with pytest.raises(TypeError, match="no text for Value"):
+        to_text(nothing)
+
+
+def test_more_nodes_than_allowed_are_refused() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4)
+    found = builder.add_struct("s", 4, [("a", number, 0), ("b", number, 0)])
+    with pytest.raises(FormatError, match="too many parts"):
+        Reader(Btf.parse(builder.build()), found, max_nodes=2).read(bytes(4))
 
 
 def test_text_of_a_huge_array_ends_with_how_much_is_left() -> None:
