@@ -45,7 +45,9 @@ def item_of(
         values = dict(zip(keys, values_of(record), strict=True))
         for key in wide:
             value = values[key]
-            if value is not None and value > SAFE:
+            if isinstance(value, list):
+                values[key] = [str(part) if part > SAFE else part for part in value]
+            elif value is not None and value > SAFE:
                 values[key] = str(value)
         reasons = record.missing
         missing = {k: reasons[k] for k in reasons if k in wanted} if reasons else {}
@@ -92,7 +94,8 @@ def document(
 
 
 def sheet(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[str]:
-    """CSV with a header; lists are joined by blanks, what is missing is empty."""
+    """CSV with a header; lists are joined by blanks, objects are told as in a table, what is
+    missing is empty."""
     import csv
     import io
 
@@ -108,10 +111,12 @@ def sheet(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[str]:
 
     yield line(c.key for c in columns)
     for record in records:
-        yield line(_csv_value(value) for value in take(record))
+        yield line(map(_csv_value, columns, take(record)))
 
 
-def _csv_value(value: Any) -> Any:
+def _csv_value(column: Column, value: Any) -> Any:
+    if isinstance(value, dict) or (isinstance(value, list) and value and type(value[0]) is dict):
+        return column.show(value)
     if isinstance(value, list):
         return " ".join(str(part) for part in value)
     if isinstance(value, bool):

@@ -126,7 +126,7 @@ def _apply(op: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
         raise UsageError(f"--where calculates with {a!r} and {b!r}: only numbers can be")
     try:
         return op(a, b)
-    except (ZeroDivisionError, TypeError):
+    except (ArithmeticError, TypeError):
         return None
 
 
@@ -142,7 +142,10 @@ def sort(noun: Noun, records: Iterable[Any], keys: str) -> list[Any]:
         value = operator.attrgetter(column.key)
         known = [r for r in result if value(r) is not None]
         unknown = [r for r in result if value(r) is None]
-        known.sort(key=value, reverse=descending)
+        try:
+            known.sort(key=value, reverse=descending)
+        except TypeError as error:
+            raise UsageError(f"--sort: {column.key} has no order: {error}") from error
         result = known + unknown
     return result
 
