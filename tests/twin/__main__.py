@@ -39,7 +39,11 @@ def inside(options: argparse.Namespace) -> int:
         took = time.perf_counter() - start
     finally:
         stage.close()
-    print(f"{done} calls, {len(found)} differences, seed {options.seed}, {took:.1f} s")
+    print(
+        f"{done} calls, {len(found)} differences, "
+        f"{stage.deeper} programs that only Linux's verifier sees through, "
+        f"seed {options.seed}, {took:.1f} s"
+    )
     return 1 if found else 0
 
 

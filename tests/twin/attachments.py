@@ -285,6 +285,8 @@ class Attachments(Choices):
             ignore.append((0, 16, 4))  # a namespace's inode
         elif type in _ON_MAP:
             ids.append(Ids(0, 16, "map"))
+        elif type == P.PERF_EVENT:
+            ignore.append((0, 32, 4))  # the number of the clock's PMU differs by machine
         elif type == P.RAW_TRACEPOINT and len(data) >= 40 and self.rarely(0.6):
             room = self.pick(1, 5, 12, 64)
             data[24:28] = room.to_bytes(4, "little")

@@ -198,8 +198,8 @@ class Generator(Attachments):
     def room(self, attr: MapCreate) -> int:
         """Bytes of a value at the door."""
         if attr.map_type in PER_CPU:
-            return min(-(-attr.value_size // 8) * 8 * self.cpus, 1 << 20)
-        return 4 if attr.map_type in FD_MAPS else min(attr.value_size, 1 << 20)
+            return min(-(-attr.value_size // 8) * 8 * self.cpus, 1 << 16)
+        return 4 if attr.map_type in FD_MAPS else min(attr.value_size, 1 << 16)
 
     def key(self, attr: MapCreate) -> bytes:
         size = min(attr.key_size, 600)
@@ -293,7 +293,7 @@ class Generator(Attachments):
         if not self.rarely(0.3):
             self.pointer(names, 8, 0)
         self.pointer(names, 16, 1)
-        buffers = [Buffer(self.key(attr)), Buffer(self.noise(attr.key_size or 4))]
+        buffers = [Buffer(self.key(attr)), Buffer(self.noise(min(attr.key_size or 4, 600)))]
         step = self.step(Cmd.MAP_GET_NEXT_KEY, MapNextKey(), names=names, buffers=buffers)
         step.loose = self.unordered(attr)
         return step
@@ -507,7 +507,14 @@ class Generator(Attachments):
         kind = self.random.choice(list(kinds))
         # from far above every object: what lives in the rest of the machine is not ours
         start = self.pick(0x7FFFFFFE, 0x7FFFFFFD, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
-        return self.step(kinds[kind], NextId(start_id=start, next_id=self.pick(0, 7)))
+        step = self.step(kinds[kind], NextId(start_id=start, next_id=self.pick(0, 7)))
+        return self.whole(step)
+
+    def whole(self, step: Step) -> Step:
+        """The ID is not cut: a shorter one would name something of the rest of the machine."""
+        if 0 <= step.size < 4:
+            step.size = 4
+        return step
 
     def by_id(self) -> Step:
         kind = self.random.choice(("prog", "map", "btf", "link"))
@@ -524,8 +531,8 @@ class Generator(Attachments):
         else:
             record = ProgById()
             cmd = Cmd.PROG_GET_FD_BY_ID if kind == "prog" else Cmd.LINK_GET_FD_BY_ID
-        step = self.step(cmd, record, names=names, makes=kind)
-        self.made(kind, thing.attr if thing else None)
+        step = self.whole(self.step(cmd, record, names=names, makes=kind))
+        self.made(kind, thing.attr if thing else None, thing.type if thing else 0)
         return step
 
     # --- the rest

@@ -10,7 +10,7 @@ from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.creds import Creds
 from bpflens.engine.files import O_RDONLY, O_RDWR, O_WRONLY, Node
-from bpflens.engine.objects import Object, access_mode, open_object
+from bpflens.engine.objects import ACCESS, Object, access_mode, open_object
 
 if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _PATH_MAX = 4096
 _NAME_MAX = 255
+_PATH_FD = int(MapFlag.PATH_FD)
 
 
 class Pin:
@@ -156,7 +157,7 @@ def _place(call: Call, attr: ObjPath) -> tuple[Directory, str]:
 @command(Cmd.OBJ_PIN, ObjPath)
 def obj_pin(call: Call, attr: ObjPath) -> int:
     """bpf_obj_pin_user(). BTF and tokens cannot be pinned."""
-    if attr.file_flags & ~MapFlag.PATH_FD or (attr.path_fd and not attr.file_flags):
+    if attr.file_flags & ~_PATH_FD or (attr.path_fd and not attr.file_flags):
         raise err(errno.EINVAL)
     file = call.task.files.files.get(attr.bpf_fd)
     obj = file.node if file else None
@@ -180,7 +181,7 @@ def obj_pin(call: Call, attr: ObjPath) -> int:
 def obj_get(call: Call, attr: ObjPath) -> int:
     """bpf_obj_get_user()."""
     flags = attr.file_flags
-    if attr.bpf_fd or flags & ~(MapFlag.RDONLY | MapFlag.WRONLY | MapFlag.PATH_FD):
+    if attr.bpf_fd or flags & ~(ACCESS | _PATH_FD):
         raise err(errno.EINVAL)
     if attr.path_fd and not flags & MapFlag.PATH_FD:
         raise err(errno.EINVAL)

@@ -21,7 +21,9 @@ _FIXED = {_INT: 4, _ARRAY: 12, _VAR: 4, _DECL_TAG: 4}
 _NAMELESS = (_PTR, _ARRAY, _VOLATILE, _CONST, _RESTRICT, _FUNC_PROTO)
 _NAMED = (_TYPEDEF, _FUNC, _VAR, _DATASEC, _FWD)
 _KFLAG_OK = (_STRUCT, _UNION, _ENUM, _FWD, _DECL_TAG, _TYPE_TAG, _ENUM64)
-_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_")
+LATIN = frozenset(range(0xC0, 0x100)) - {0xD7, 0xF7}
+"""lib/ctype.c is of Latin-1: isalpha() is true for these."""
+_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_") | LATIN
 _DIGITS = frozenset(b"0123456789")
 _DEPTH = 32
 """MAX_RESOLVE_DEPTH."""
@@ -64,7 +66,7 @@ class _Checker:
         name = self.string(offset)
         extra = frozenset(b".") if dots else frozenset()
         first = _LETTERS | extra
-        if not name or len(name) > 127 or name[0] not in first:
+        if not name or len(name) > 512 or name[0] not in first:
             _bad()
         if not (first | _DIGITS).issuperset(name):
             _bad()
@@ -93,7 +95,7 @@ class _Checker:
 
     def meta(self, r: _Record) -> None:
         kind = r.kind
-        if kind not in _ITEMS and r.vlen:
+        if kind not in _ITEMS and kind != _FUNC and r.vlen:
             _bad()
         if r.kflag and kind not in _KFLAG_OK:
             _bad()
@@ -218,8 +220,9 @@ class _Checker:
             self.sized(element, path)
         elif r.kind in (_STRUCT, _UNION):
             for n in range(r.vlen):
-                _name, member, _where = struct.unpack_from("<3I", self.data, r.at + n * 12)
+                _name, member, where = struct.unpack_from("<3I", self.data, r.at + n * 12)
                 self.sized(member, path)
+                self.member(r, member, where)
         elif r.kind == _FUNC:
             if self.kind_of(r.size) != _FUNC_PROTO:
                 _bad()
@@ -233,6 +236,48 @@ class _Checker:
                 _bad()
         elif r.kind == _FUNC_PROTO:
             self.proto(r)
+
+    def member(self, r: _Record, id: int, where: int) -> None:
+        """btf_*_check_member(): a member lies inside; bit fields are integers or enums."""
+        bits = where >> 24 if r.kflag else 0
+        offset = where & 0xFFFFFF if r.kflag else where
+        kind, size = self.size_of(id)
+        if bits:
+            if kind not in (_INT, _ENUM) or bits > 8 * size:
+                _bad()
+            end = -(-(offset + bits) // 8)
+        elif kind == _INT and not r.kflag:
+            end = -(-(offset + self.int_bits(id)) // 8)
+        else:
+            if offset % 8:
+                _bad()
+            end = offset // 8 + size
+        if end > r.size:
+            _bad()
+
+    def int_bits(self, id: int) -> int:
+        """The bits of an integer under modifiers, with its own offset."""
+        while self.records[id].kind in _MODIFIERS:
+            id = self.records[id].size
+        (word,) = struct.unpack_from("<I", self.data, self.records[id].at)
+        return int((word & 0xFF) + (word >> 16 & 0xFF))
+
+    def size_of(self, id: int) -> tuple[int, int]:
+        """The kind of a type under modifiers, and its size."""
+        count = 1
+        for _ in range(4 * _DEPTH):
+            r = self.records[id]
+            if r.kind in _MODIFIERS:
+                id = r.size
+            elif r.kind == _ARRAY:
+                id, _index, length = struct.unpack_from("<3I", self.data, r.at)
+                count *= length
+                kind = _ARRAY
+                if self.stripped(id) != _ARRAY:
+                    return kind, count * self.size_of(id)[1]
+            else:
+                return r.kind, count * (8 if r.kind == _PTR else r.size)
+        _bad()
 
     def proto(self, r: _Record) -> None:
         """btf_func_proto_check()."""

@@ -116,12 +116,16 @@ class BtfObject(Object):
         """Whether the type is an integer that fills exactly so many bits."""
         if not id:
             return False
-        found = self.types[id]
+        found = self.type(id)
         return isinstance(found, t.Int) and found.bits == bits and not found.offset
 
     def is_struct(self, id: int) -> bool:
         """Whether the type is a struct."""
-        return bool(id) and isinstance(self.types[id], t.Struct)
+        return bool(id) and isinstance(self.type(id), t.Struct)
+
+    def is_section(self, id: int) -> bool:
+        """Whether the type is a section of variables."""
+        return isinstance(self.type(id), t.DataSec)
 
     def special(self, id: int) -> Special | None:
         """btf_parse_fields() of a value's type, one level deep."""
@@ -181,7 +185,7 @@ _EMPTY = struct.pack("<HBB5I", 0xEB9F, 1, 0, 24, 0, 0, 0, 1) + b"\0"
 @command(Cmd.BTF_LOAD, BtfLoad)
 def btf_load(call: Call, attr: BtfLoad) -> int:
     """bpf_btf_load(), btf_new_fd()."""
-    if attr.btf_flags & ~MapFlag.TOKEN_FD:
+    if attr.btf_flags & ~int(MapFlag.TOKEN_FD):
         raise err(errno.EINVAL)
     if attr.btf_flags & MapFlag.TOKEN_FD:
         call.engine.token(call.task, attr.btf_token_fd)

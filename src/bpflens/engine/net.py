@@ -97,7 +97,8 @@ class Device:
             if new.attach_type in (AttachType.XDP_DEVMAP, AttachType.XDP_CPUMAP):
                 raise err(errno.EINVAL)
         if new is not current and (mode == HW or (mode == DRV and not self.native)):
-            raise err(errno.EOPNOTSUPP)
+            # a driver that takes programs knows of hardware, and has none
+            raise err(errno.EINVAL if mode == HW and self.native else errno.EOPNOTSUPP)
         self.xdp_set(mode, new, link)
         return mode
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
     from bpflens.engine.tasks import Task
 
-ACCESS = MapFlag.RDONLY | MapFlag.WRONLY
+ACCESS = int(MapFlag.RDONLY | MapFlag.WRONLY)
 
 
 class Object(Node):
@@ -152,7 +152,7 @@ def map_fd_by_id(call: Call, attr: MapById) -> int:
 
 @command(Cmd.BTF_GET_FD_BY_ID, BtfById)
 def btf_fd_by_id(call: Call, attr: BtfById) -> int:
-    if attr.open_flags & ~MapFlag.TOKEN_FD:
+    if attr.open_flags & ~int(MapFlag.TOKEN_FD):
         raise err(errno.EINVAL)
     if attr.open_flags & MapFlag.TOKEN_FD:
         call.engine.token(call.task, attr.fd_by_id_token_fd)

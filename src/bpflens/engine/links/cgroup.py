@@ -7,10 +7,10 @@ import struct
 from typing import TYPE_CHECKING
 
 from bpflens.abi.attrs import LinkCreateCgroup
-from bpflens.abi.enums import LinkType, ProgType
+from bpflens.abi.enums import AttachType, LinkType, ProgType
 from bpflens.engine.call import err
 from bpflens.engine.cgroups import Cgroup
-from bpflens.engine.links.base import CGROUP_PROGS, CGROUP_TYPES, Link, finish, maker
+from bpflens.engine.links.base import CGROUP_PROGS, CGROUP_TYPES, PROG_TYPES, Link, finish, maker
 from bpflens.engine.links.mprog import (
     AFTER,
     BEFORE,
@@ -104,12 +104,14 @@ def _allows(cgroup: Cgroup, attach: int) -> bool:
     return True
 
 
-def _anchor(task: Task, found: CgroupHook, flags: int, number: int) -> Entry | None:
+def _anchor(task: Task, found: CgroupHook, flags: int, number: int, by_link: bool) -> Entry | None:
     """get_prog_list(): the entry beside which a new one goes; None in an empty list."""
     both = flags & BEFORE and flags & AFTER
     if flags & (LINK | ID) or number:
         if both or not flags & (BEFORE | AFTER):
             raise err(errno.EINVAL)
+        if bool(flags & LINK) != by_link:
+            raise err(errno.EINVAL)  # links stand beside links, programs beside programs
     elif found.entries and both:
         raise err(errno.EINVAL)
     if flags & LINK:
@@ -152,7 +154,7 @@ def attach(
         raise err(errno.E2BIG)
     there = _existing(found, prog, old, flags)
     if there is None:
-        beside = _anchor(task, found, flags, number)
+        beside = _anchor(task, found, flags, number, link is not None)
         entry = Entry(prog, link, flags)
         if beside is None:
             found.entries.append(entry)
@@ -271,12 +273,14 @@ def link(call: Call, attr: LinkCreate, prog: Prog) -> int:
     return finish(call, made, place)
 
 
-@hook(*CGROUP_TYPES)
+@hook(*CGROUP_TYPES, AttachType.LSM_CGROUP, AttachType.LSM_MAC)
 class Cgroups(Hook):
     """PROG_ATTACH, PROG_DETACH and PROG_QUERY on a cgroup."""
 
     def attach(self, call: Call, attr: ProgAttach, prog: Prog) -> None:
         """cgroup_bpf_prog_attach()."""
+        if attr.attach_type == AttachType.LSM_MAC:
+            raise err(errno.EINVAL)
         cgroup = cgroup_of(call, attr.target_fd)
         old = None
         if attr.attach_flags & MULTI and attr.attach_flags & REPLACE:
@@ -290,9 +294,11 @@ class Cgroups(Hook):
         """cgroup_bpf_prog_detach(): a bad program fd counts as none."""
         cgroup = cgroup_of(call, attr.target_fd)
         try:
-            prog = prog_of_type(call, attr.attach_bpf_fd, CGROUP_TYPES[attr.attach_type])
+            prog = prog_of_type(call, attr.attach_bpf_fd, PROG_TYPES[attr.attach_type])
         except OSError:
             prog = None
+        if attr.attach_type == AttachType.LSM_MAC:
+            raise err(errno.EINVAL)
         found = hook_of(cgroup, attr.attach_type)
         if attr.expected_revision and attr.expected_revision != found.revision:
             raise err(errno.ESTALE)
@@ -311,6 +317,8 @@ class Cgroups(Hook):
 
     def query(self, call: Call, attr: ProgQuery) -> None:
         """__cgroup_bpf_query()."""
+        if attr.attach_type == AttachType.LSM_MAC:
+            raise err(errno.EINVAL)
         cgroup = cgroup_of(call, attr.target_fd)
         if attr.query_flags and attr.prog_attach_flags:
             raise err(errno.EINVAL)
@@ -323,7 +331,7 @@ class Cgroups(Hook):
             flags = found.flags
         call.put_u32(12, flags)
         call.put_u32(24, len(progs))
-        if not attr.query_flags and call.size >= 64:
-            call.put_u64(56, found.revision)
+        if call.size >= 64:
+            call.put_u64(56, 0 if attr.query_flags else found.revision)
         ids = [prog.id for prog in progs]
         answer(call, attr, [(attr.prog_ids, ids), (attr.prog_attach_flags, [flags] * len(ids))])

@@ -117,6 +117,8 @@ class Mprog:
         """bpf_mprog_detach()."""
         if not self.entries:
             raise err(errno.ENOENT)
+        if flags & REPLACE:
+            raise err(errno.EINVAL)
         if revision and revision != self.revision:
             raise err(errno.ESTALE)
         anchor, anchor_link = self.anchor(task, flags, number, prog.type if prog else 0)

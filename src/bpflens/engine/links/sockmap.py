@@ -81,10 +81,13 @@ def link(call: Call, attr: LinkCreate, prog: Prog) -> int:
 
     def attach() -> None:
         _check(found, attr.attach_type)
-        if attr.attach_type in found.progs:
+        old = found.progs.get(attr.attach_type)
+        if isinstance(old, SockmapLink):
             raise err(errno.EBUSY)
         found.opened()
         found.progs[attr.attach_type] = made
+        if isinstance(old, Prog):
+            old.drop()  # a link takes the place of a program without one
         made.map = found
 
     return finish(call, made, attach)
@@ -131,13 +134,12 @@ class SocketMaps(Hook):
         """sock_map_bpf_prog_query()."""
         if attr.query_flags:
             raise err(errno.EINVAL)
-        found = call.task.files.get(attr.target_fd, Map)
-        if not isinstance(found, Sockets):
-            raise err(errno.EOPNOTSUPP)
-        there = found.progs.get(attr.attach_type)
-        prog = there.prog if isinstance(there, SockmapLink) else there
-        ids = [prog.id] if isinstance(prog, Prog) else []
+        target = call.task.files.get(attr.target_fd, Map)
         call.put_u32(12, 0)
-        if attr.prog_ids and attr.prog_cnt and ids:
-            call.mem.write(attr.prog_ids, ids[0].to_bytes(4, "little"))
-        call.put_u32(24, len(ids))
+        call.put_u32(24, 0)  # written on errors too
+        there = _check(target, attr.attach_type).progs.get(attr.attach_type)
+        prog = there.prog if isinstance(there, SockmapLink) else there
+        if isinstance(prog, Prog):
+            if attr.prog_ids and attr.prog_cnt:
+                call.mem.write(attr.prog_ids, prog.id.to_bytes(4, "little"))
+            call.put_u32(24, 1)

@@ -89,7 +89,12 @@ class Array(Indexed):
         return (*super().like(), self.max_entries)
 
     def check_btf(self, btf: BtfObject, key: int, value: int) -> None:
-        """array_map_check_btf(): the key is a plain 32-bit integer."""
+        """array_map_check_btf(): the key is a plain 32-bit integer.
+
+        Without a key it is a section of global variables: .data, .bss, .rodata.
+        """
+        if not key and self.max_entries == 1 and btf.is_section(value):
+            return
         if not btf.is_int(key, 32):
             raise err(errno.EINVAL)
 

@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 ANY, NOEXIST, EXIST, LOCK = 0, 1, 2, 4
 """Flags of an update."""
 
-RW = MapFlag.RDONLY | MapFlag.WRONLY
-ACCESS_MASK = RW | MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG
+# As plain numbers: ~ of a FlagWord knows only the bits that have names.
+RW = int(MapFlag.RDONLY | MapFlag.WRONLY)
+ACCESS_MASK = int(RW | MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG)
 PCPU_UNIT = 32768
 """PCPU_MIN_UNIT_SIZE: the largest per-CPU allocation."""
 KMALLOC_MAX = 4194304
@@ -80,6 +81,8 @@ class Map(Object):
     """Which batch operations there are: of L, U, D, and X for lookup-and-delete."""
     pops: ClassVar[bool] = False
     """Whether MAP_LOOKUP_AND_DELETE_ELEM is known for this kind."""
+    checks_btf: ClassVar[bool] = True
+    """Whether there is a map_check_btf(): kinds without one take any types with a key."""
     spin_lock: ClassVar[bool] = False
     """Whether values may hold a bpf_spin_lock."""
 
@@ -91,7 +94,7 @@ class Map(Object):
         self.key_size = attr.key_size
         self.value_size = attr.value_size
         self.max_entries = attr.max_entries
-        self.flags = attr.map_flags & ~(RW | MapFlag.TOKEN_FD)
+        self.flags = attr.map_flags & ~RW
         self.extra = attr.map_extra
         self.name = b""
         self.btf: BtfObject | None = None
@@ -231,6 +234,7 @@ def kind(*types: MapType) -> Callable[[M], M]:
     """Register the decorated class as the kind of these types."""
 
     def register(cls: M) -> M:
+        cls.allowed = int(cls.allowed)
         for type in types:
             KINDS[type] = cls
         return cls

@@ -7,13 +7,14 @@ import string
 
 from bpflens.abi.attrs import MapCreate
 from bpflens.abi.enums import Cmd, MapFlag, MapType
+from bpflens.engine.btfcheck import LATIN
 from bpflens.engine.btfs import BtfObject
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.creds import Cap
 from bpflens.engine.maps.base import KINDS, Map
 from bpflens.engine.objects import access_mode, install
 
-_NAME = frozenset((string.ascii_letters + string.digits + "_.").encode())
+_NAME = frozenset((string.ascii_letters + string.digits + "_.").encode()) | LATIN
 _HASH = 32
 """SHA256_DIGEST_SIZE."""
 
@@ -43,7 +44,7 @@ def map_create(call: Call, attr: MapCreate) -> int:
     cls = KINDS.get(attr.map_type) if attr.map_type < engine.release.map_types else None
     if cls is None:
         raise err(errno.EINVAL)
-    token = attr.map_flags & MapFlag.TOKEN_FD if engine.release.map_tokens else 0
+    token = int(attr.map_flags & MapFlag.TOKEN_FD) if engine.release.map_tokens else 0
     attr.map_flags &= ~token
     cls.check(attr, task)
     if attr.map_ifindex:
@@ -70,9 +71,9 @@ def _check_offload(attr: MapCreate, call: Call) -> None:
     call.task.require(Cap.SYS_ADMIN)
     if attr.map_type not in (MapType.ARRAY, MapType.HASH):
         raise err(errno.EINVAL)
-    if attr.map_ifindex not in call.task.netns.devices:
-        raise err(errno.EINVAL)
-    raise err(errno.EOPNOTSUPP)
+    device = call.task.netns.devices.get(attr.map_ifindex)
+    # a driver that takes programs may take maps; here none does
+    raise err(errno.EOPNOTSUPP if device and not device.native else errno.EINVAL)
 
 
 def bind_btf(made: Map, attr: MapCreate, call: Call) -> None:
@@ -89,14 +90,15 @@ def bind_btf(made: Map, attr: MapCreate, call: Call) -> None:
         if key:
             if btf.size_of(key) != made.key_size:
                 raise err(errno.EINVAL)
-        elif made.type != MapType.BLOOM_FILTER:
+        elif not made.checks_btf:
             raise err(errno.EINVAL)
         if btf.size_of(value) != made.value_size:
             raise err(errno.EINVAL)
         made.special = btf.special(value)
         if made.special:
             _check_special(made, call)
-        made.check_btf(btf, key, value)
+        if made.checks_btf:
+            made.check_btf(btf, key, value)
     btf.hold()
     made.btf, made.btf_key, made.btf_value = btf, key, value
 

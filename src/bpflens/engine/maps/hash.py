@@ -29,10 +29,9 @@ from bpflens.errors import ENOTSUPP
 
 if TYPE_CHECKING:
     from bpflens.abi.attrs import MapCreate
-    from bpflens.engine.btfs import BtfObject
     from bpflens.engine.tasks import Task
 
-_FLAGS = (
+_FLAGS = int(
     MapFlag.NO_PREALLOC
     | MapFlag.NO_COMMON_LRU
     | MapFlag.NUMA_NODE
@@ -107,6 +106,7 @@ class Hash(Map):
     batch = "LUDX"
     pops = True
     spin_lock = True
+    checks_btf: ClassVar[bool] = False
     lru: ClassVar[bool] = False
     reorders: ClassVar[bool] = True
     """Whether an overwritten element is a new one, in front of its bucket."""
@@ -150,11 +150,6 @@ class Hash(Map):
         seed = 0 if self.flags & MapFlag.ZERO_SEED else self.engine.random.getrandbits(32)
         self.buckets = Buckets(count, seed)
         self.values: dict[bytes, bytes] = {}
-
-    def check_btf(self, btf: BtfObject, key: int, value: int) -> None:
-        """map_check_no_btf() is not theirs: any types of the right sizes."""
-        if not key:
-            raise err(errno.EINVAL)
 
     def lookup(self, key: bytes) -> bytes:
         value = self.values.get(key)

@@ -41,6 +41,7 @@ class Queue(Map):
     allowed: ClassVar[int] = MapFlag.NUMA_NODE | ACCESS_MASK
     cap = Cap.BPF
     pops = True
+    checks_btf = False
     newest_first: ClassVar[bool] = False
 
     @classmethod
@@ -56,9 +57,6 @@ class Queue(Map):
     def allocate(self, attr: MapCreate, task: Task) -> None:
         self.engine.afford((self.max_entries + 1) * self.value_size)
         self.items: deque[bytes] = deque()
-
-    def check_btf(self, btf: BtfObject, key: int, value: int) -> None:
-        raise err(errno.EINVAL)
 
     def lookup(self, key: bytes) -> bytes:
         if not self.items:
@@ -171,6 +169,7 @@ class Ringbuf(Map):
 
     allowed: ClassVar[int] = MapFlag.NUMA_NODE
     cap = Cap.BPF
+    checks_btf = False
 
     def allocate(self, attr: MapCreate, task: Task) -> None:
         """ringbuf_map_alloc()."""
@@ -181,9 +180,6 @@ class Ringbuf(Map):
             raise err(errno.EINVAL)
         self.engine.afford(size)
         self.data = bytearray()
-
-    def check_btf(self, btf: BtfObject, key: int, value: int) -> None:
-        raise err(errno.EINVAL)
 
     def memlock(self) -> int:
         pages = self.max_entries // PAGE

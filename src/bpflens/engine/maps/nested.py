@@ -37,9 +37,7 @@ class ProgArray(Slots):
     __slots__ = ()
 
     can_be_inner = False
-
-    def check_btf(self, btf: object, key: int, value: int) -> None:
-        """map_check_no_btf() is not theirs."""
+    checks_btf = False
 
     def get(self, fd: int, task: Task, file: File) -> Prog:
         """prog_fd_array_get_ptr()."""
@@ -126,6 +124,7 @@ class HashOfMaps(Hash, OfMaps):
 
     batch = "LUDX"
     pops = False
+    checks_btf = True
     reorders = False
     spin_lock = False
 

@@ -78,7 +78,7 @@ class Devmap(Indexed):
         if attr.map_flags & ~cls.allowed:
             raise err(errno.EINVAL)
         # Lookup gives programs a pointer into the device, so they must not write there.
-        attr.map_flags |= MapFlag.RDONLY_PROG
+        attr.map_flags |= int(MapFlag.RDONLY_PROG)
         if attr.map_type == MapType.DEVMAP_HASH and attr.max_entries > 1 << 31:
             raise err(errno.EINVAL)
 

@@ -170,6 +170,7 @@ class Reuseport(Indexed):
 
     allowed: ClassVar[int] = MapFlag.NUMA_NODE | ACCESS_MASK
     cap = Cap.BPF
+    checks_btf = False
 
     @classmethod
     def check(cls, attr: MapCreate, task: Task) -> None:
@@ -181,9 +182,6 @@ class Reuseport(Indexed):
     def allocate(self, attr: MapCreate, task: Task) -> None:
         self.engine.afford(8 * attr.max_entries)
         self.sockets: dict[int, Socket] = {}
-
-    def check_btf(self, btf: object, key: int, value: int) -> None:
-        """map_check_no_btf() is not theirs."""
 
     def lookup(self, key: bytes) -> bytes:
         """bpf_fd_reuseport_array_lookup_elem()."""
@@ -204,6 +202,12 @@ class Reuseport(Indexed):
         if len(value) == 8 and fd > 0x7FFFFFFF:
             raise err(errno.EINVAL)
         socket = task.files.get(fd, Socket, errno.ENOTSOCK)
+        # reuseport_array_update_check()
+        there = u32(key) in self.sockets
+        if there and flags == NOEXIST:
+            raise err(errno.EEXIST)
+        if not there and flags == EXIST:
+            raise err(errno.ENOENT)
         if not socket.reuseport:
             raise err(errno.EINVAL)
         self.sockets[u32(key)] = socket

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
 
 from bpflens.abi.attrs import ProgLoad
 from bpflens.abi.enums import AttachType, Cmd, MapFlag, MapType, ProgType
-from bpflens.btf import types as t
 from bpflens.engine.bpffs import read_string
 from bpflens.engine.btfs import BtfObject, check_log
 from bpflens.engine.call import Call, command, err
@@ -17,18 +15,15 @@ from bpflens.engine.maps.create import object_name
 from bpflens.engine.maps.nested import compatible
 from bpflens.engine.objects import install
 from bpflens.engine.progs import debug
-from bpflens.engine.progs.prog import Prog, is_tracing
+from bpflens.engine.progs.prog import Prog
 from bpflens.engine.progs.refs import References
 from bpflens.engine.progs.tag import digest
 from bpflens.engine.progs.xlate import translate
 from bpflens.errors import ENOTSUPP
 
-if TYPE_CHECKING:
-    from bpflens.btf import Btf
-
 _COMPLEXITY = 1_000_000
 """BPF_COMPLEXITY_LIMIT_INSNS."""
-_SLEEPABLE, _DEV_BOUND_ONLY = 0x10, 0x40
+_SLEEPABLE, _XDP_FRAGS, _DEV_BOUND_ONLY = 0x10, 0x20, 0x40
 _GPL = (
     b"GPL", b"GPL v2", b"GPL and additional rights", b"Dual BSD/GPL", b"Dual MIT/GPL",
     b"Dual MPL/GPL",
@@ -103,7 +98,7 @@ def prog_load(call: Call, attr: ProgLoad) -> int:
     _check_attach(attr, made)
     insns = call.mem.read(attr.insns, 8 * attr.insn_cnt)
     license = read_string(call.mem, attr.license, 127)
-    if attr.prog_ifindex or attr.prog_flags & _DEV_BOUND_ONLY:
+    if attr.prog_ifindex:
         _offload(call, attr)
     if attr.prog_type in _NOT_BUILT or attr.prog_type > ProgType.NETFILTER:
         raise err(errno.EINVAL)
@@ -155,22 +150,33 @@ def _check_attach(attr: ProgLoad, made: Prog) -> None:
 
 
 def _offload(call: Call, attr: ProgLoad) -> None:
-    """bpf_prog_dev_bound_init(): no device here takes programs."""
+    """bpf_prog_dev_bound_init(): a program may be bound to a device, but run by none."""
     if attr.prog_type not in (ProgType.SCHED_CLS, ProgType.XDP):
         raise err(errno.EINVAL)
-    if attr.prog_ifindex not in call.task.netns.devices:
+    bound = bool(attr.prog_flags & _DEV_BOUND_ONLY)
+    frags = attr.prog_flags & _XDP_FRAGS
+    if attr.prog_flags & ~(_DEV_BOUND_ONLY | _XDP_FRAGS) or (frags and not bound):
         raise err(errno.EINVAL)
-    raise err(errno.EOPNOTSUPP)
+    if bound and attr.prog_type == ProgType.SCHED_CLS:
+        raise err(errno.EINVAL)
+    device = call.task.netns.devices.get(attr.prog_ifindex)
+    if device is None:
+        raise err(errno.EINVAL)
+    if not device.native:
+        raise err(errno.EOPNOTSUPP)
+    if not bound:
+        raise err(errno.EINVAL)
 
 
 def _verify(call: Call, attr: ProgLoad, made: Prog, insns: bytes) -> None:
     """bpf_check()."""
     check_log(attr.log_level, attr.log_buf, attr.log_size)
-    refs = References(call, attr)
     try:
+        refs = References(call, attr, made)
         found = translate(call, attr, made, insns, refs)
-        for used in refs.maps:
-            _check_map(made, used)
+        for used in refs.maps:  # bpf_check_tail_call()
+            if used.type == MapType.PROG_ARRAY and not compatible(used, made):
+                raise err(errno.EINVAL)
     except OSError:
         if call.size >= 144:
             call.put_u32(140, 0)
@@ -180,22 +186,3 @@ def _verify(call: Call, attr: ProgLoad, made: Prog, insns: bytes) -> None:
     for used in refs.maps:
         made.bind(used)
     debug.keep(made, found)
-
-
-def _check_map(made: Prog, used: object) -> None:
-    """check_map_prog_compatibility() and bpf_check_tail_call(), for what needs no types."""
-    from bpflens.engine.maps.base import Map
-
-    assert isinstance(used, Map)
-    if used.exclusive and used.exclusive != made.digest:
-        raise err(errno.EACCES)
-    if used.type == MapType.PROG_ARRAY and not compatible(used, made):
-        raise err(errno.EINVAL)
-
-
-def target_type(types: Btf, id: int) -> t.Type | None:
-    """The type that a tracing program names."""
-    return types[id] if 0 < id < len(types) else None
-
-
-__all__ = ["is_tracing", "prog_load", "target_type"]

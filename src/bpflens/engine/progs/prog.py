@@ -6,7 +6,6 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
-from bpflens.abi.enums import ProgType
 from bpflens.engine.call import Call, err
 from bpflens.engine.info import copy_array
 from bpflens.engine.objects import Object
@@ -37,8 +36,8 @@ class Prog(Object):
 
     __slots__ = (
         "attach_btf", "attach_btf_id", "attach_type", "btf", "digest", "enforced", "extended",
-        "flags", "func_count", "func_info", "gpl", "line_info", "load_time", "maps", "name", "prog_tags",
-        "sleepable", "tag", "type", "verified_insns", "xlated", "xlated_hidden",
+        "flags", "func_count", "func_info", "gpl", "line_info", "load_time", "maps", "name",
+        "prog_tags", "sleepable", "tag", "type", "verified_insns", "xlated", "xlated_hidden",
     )  # fmt: skip
 
     space = "prog"
@@ -158,8 +157,3 @@ class Prog(Object):
             f"memlock:\t{size}\nprog_id:\t{self.id}\nrun_time_ns:\t0\nrun_cnt:\t0\n"
             f"recursion_misses:\t0\nverified_insns:\t{self.verified_insns}\n"
         )
-
-
-def is_tracing(prog: Prog) -> bool:
-    """Whether a program hangs at a kernel function or type by BTF."""
-    return prog.type in (ProgType.TRACING, ProgType.LSM, ProgType.EXT)

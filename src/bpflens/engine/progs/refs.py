@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from bpflens.abi.enums import MapType
+from bpflens.abi.enums import MapType, ProgType
 from bpflens.engine.btfs import BtfObject
 from bpflens.engine.call import err
 from bpflens.engine.maps.base import Map
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from bpflens.abi.attrs import ProgLoad
     from bpflens.engine.call import Call
+    from bpflens.engine.progs.prog import Prog
 
 _MAX_MAPS = 64
 """MAX_USED_MAPS."""
@@ -31,8 +32,9 @@ _VALUES = (op.PSEUDO_MAP_VALUE, op.PSEUDO_MAP_IDX_VALUE)
 class References:
     """Collects the maps of a program in the order in which it names them."""
 
-    def __init__(self, call: Call, attr: ProgLoad) -> None:
+    def __init__(self, call: Call, attr: ProgLoad, made: Prog) -> None:
         self._call = call
+        self._made = made
         self._array = attr.fd_array
         self.maps: list[Map] = []
         self.places: dict[int, Map] = {}
@@ -63,6 +65,7 @@ class References:
             return
         if len(self.maps) >= _MAX_MAPS:
             raise err(errno.E2BIG)
+        _check_map(self._made, used, self.maps)
         self.maps.append(used)
 
     def resolve(self, insns: Sequence[Insn]) -> None:
@@ -98,6 +101,40 @@ class References:
         self.places[at] = used
         if insn.src in _VALUES:
             _direct(used, offset)
+
+
+_TRACING = (
+    ProgType.KPROBE,
+    ProgType.TRACEPOINT,
+    ProgType.PERF_EVENT,
+    ProgType.RAW_TRACEPOINT,
+    ProgType.RAW_TRACEPOINT_WRITABLE,
+)
+_T = MapType
+_SLEEPABLE = (
+    *(_T.HASH, _T.LRU_HASH, _T.ARRAY, _T.PERCPU_HASH, _T.PERCPU_ARRAY, _T.LRU_PERCPU_HASH),
+    *(_T.ARRAY_OF_MAPS, _T.HASH_OF_MAPS, _T.RINGBUF, _T.USER_RINGBUF, _T.INODE_STORAGE),
+    *(_T.SK_STORAGE, _T.TASK_STORAGE, _T.CGRP_STORAGE, _T.QUEUE, _T.STACK, _T.ARENA),
+)
+_CGROUP_STORAGE = (_T.CGROUP_STORAGE, _T.PERCPU_CGROUP_STORAGE)
+
+
+def _check_map(made: Prog, used: Map, others: list[Map]) -> None:
+    """check_map_prog_compatibility()."""
+    if used.exclusive and used.exclusive != made.digest:
+        raise err(errno.EACCES)
+    if used.special and (
+        made.type in _TRACING or (used.special.lock and made.type == ProgType.SOCKET_FILTER)
+    ):
+        raise err(errno.EINVAL)
+    if used.type == MapType.STRUCT_OPS:
+        raise err(errno.EINVAL)
+    if made.sleepable and used.type not in _SLEEPABLE:
+        raise err(errno.EINVAL)
+    if used.type in _CGROUP_STORAGE and any(other.type == used.type for other in others):
+        raise err(errno.EBUSY)  # bpf_cgroup_storage_assign(): one of each type
+    if used.type == MapType.ARENA and not used.extra:
+        raise err(errno.EINVAL)  # its address is not known before it is mapped
 
 
 def _direct(used: Map, offset: int) -> None:

@@ -408,7 +408,7 @@ class Verifier:
 
     def leave(self, path: _Path, insn: Insn) -> list[_Path]:
         """BPF_EXIT: back to the caller, or out."""
-        if insn.imm or insn.src or insn.dst or insn.off or insn.code != op.RETURN:
+        if insn.imm or insn.src or insn.dst or insn.code != op.RETURN:
             self.refuse(path, errno.EINVAL)
         if path.calls:
             back, saved = path.calls[-1]
