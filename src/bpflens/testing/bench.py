@@ -17,6 +17,13 @@ from bpflens.port.calls import Calls
 from bpflens.port.doors import BpfPort, Doors
 from bpflens.port.memory import Memory
 
+TRACEPOINT = "sched_process_exec"
+"""A tracepoint that every kernel has and that is hardly ever passed.
+
+Linux rewrites its own code when a program comes to a tracepoint or goes: where all CPUs run through
+that code all the time (sched_switch), an emulated machine sooner or later trips over it.
+"""
+
 
 class NotOffered(Exception):
     """This bench has no such thing; the message says which, and why."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from bpflens.abi.attrs import MapCreate, ProgLoad
 from bpflens.abi.enums import Cmd, MapFlag, MapType, ProgType
+from bpflens.abi.infos import BtfInfo
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Int
 from bpflens.insn.asm import assemble
@@ -61,12 +62,14 @@ def program(
     funcs: Sequence[tuple[int, int]] = (),
     lines: Sequence[tuple[int, int, int, int]] = (),
     maps: Sequence[int] = (),
+    fd_array: Sequence[int] = (),
     **symbols: int,
 ) -> int:
     """Load a program from assembly text or from bytes; `symbols` are what the text refers to.
 
     `funcs` are (instruction, type id) and `lines` (instruction, file, text, line << 10 | column),
-    both with `btf`. `maps` become fd_array with its length, so they are bound whether used or not.
+    both with `btf`. `fd_array` are maps that the text names by index; `maps` are the same with the
+    length of the array, so that they are bound whether the text names them or not (since 6.14).
     """
     attr = ProgLoad(
         prog_type=type,
@@ -82,8 +85,8 @@ def program(
     if lines:
         attr.line_info = mem.pin(bytearray(b"".join(u32(*row) for row in lines)))
         attr.line_info_cnt, attr.line_info_rec_size = len(lines), 16
-    if maps:
-        attr.fd_array, attr.fd_array_cnt = mem.pin(bytearray(u32(*maps))), len(maps)
+    if maps or fd_array:
+        attr.fd_array, attr.fd_array_cnt = mem.pin(bytearray(u32(*maps, *fd_array))), len(maps)
     return load(calls, attr, code(text, **symbols) if isinstance(text, str) else text, license, mem)
 
 
@@ -203,6 +206,14 @@ def types(funcs: Sequence[str] = (), strings: Sequence[str] = ()) -> Types:
     ids = tuple(made.add_func(name, proto, linkage=0) for name in funcs)
     offsets = {text: made.string(text) for text in strings}
     return Types(made.build(), whole, long, pair, ids, offsets)
+
+
+def read_btf(calls: Calls, fd: int) -> bytes:
+    """The bytes of a BTF object."""
+    mem = Memory()
+    buffer = bytearray(calls.info(fd, BtfInfo).btf_size)
+    calls.fill_info(fd, BtfInfo(btf=mem.pin(buffer), btf_size=len(buffer)), mem)
+    return bytes(buffer)
 
 
 def btf(calls: Calls, data: bytes | None = None) -> int:

@@ -69,21 +69,19 @@ class Hook(NamedTuple):
             )
         )
 
-    def query(self, room: int = 8, flags: int = 0) -> Answer:
-        """PROG_QUERY."""
+    def query(self, room: int = 8, flags: int = 0, *, whole: bool = False) -> Answer:
+        """PROG_QUERY; `whole` with all that Linux 6.6 and later tell: links and revision."""
         mem = Memory()
         ids, links = bytearray(b"\xee" * 4 * room), bytearray(b"\xee" * 4 * room)
-        each = bytearray(b"\xee" * 4 * room)
         attr = ProgQuery(
             target_fd=self.target,
             attach_type=self.type,
             query_flags=flags,
             prog_cnt=room,
-            revision=0xEE,
         )
-        attr.prog_ids, attr.link_ids = mem.pin(ids), mem.pin(links)
-        if not flags:
-            attr.prog_attach_flags = mem.pin(each)
+        attr.prog_ids = mem.pin(ids)
+        if whole:
+            attr.link_ids, attr.revision = mem.pin(links), 0xEE
         code = 0
         try:
             self.calls.call(Cmd.PROG_QUERY, attr, mem)

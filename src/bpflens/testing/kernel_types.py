@@ -12,7 +12,7 @@ from bpflens.btf.types import Func
 from bpflens.errors import NotFound
 from bpflens.port.calls import Calls
 from bpflens.testing.bench import NotOffered
-from bpflens.testing.builders import RETURN_0, code, load
+from bpflens.testing.builders import RETURN_0, code, load, read_btf
 
 VMLINUX = 1
 """The id of the kernel's own BTF: it is the first that is loaded."""
@@ -29,10 +29,9 @@ def kernel_btf(calls: Calls) -> Btf:
         fd = calls.fd_by_id(Cmd.BTF_GET_FD_BY_ID, VMLINUX)
     except NotFound:
         raise NotOffered("the kernel has no BTF") from None
-    told = calls.info(fd, BtfInfo)
-    if not told.kernel_btf:
+    if not calls.info(fd, BtfInfo).kernel_btf:
         raise NotOffered("the kernel has no BTF")
-    data = calls.btf_data(fd, told.btf_size)
+    data = read_btf(calls, fd)
     calls.close(fd)
     return _parsed(data)
 

@@ -15,7 +15,7 @@ from bpflens.errors import ENOTSUPP
 from bpflens.port.calls import Calls
 from bpflens.port.memory import Memory
 from bpflens.testing.bench import Bench
-from bpflens.testing.builders import btf, types
+from bpflens.testing.builders import btf, read_btf, types
 from bpflens.testing.conformance.suite import BAD, cases, fails, same
 
 Make = Callable[[BtfBuilder], object]
@@ -67,7 +67,7 @@ GOOD: dict[str, Make] = {
 def check_good(calls: Calls, make: Make) -> None:
     """Types of every kind load, and come back byte by byte."""
     data = built(make)
-    same(calls.btf_data(btf(calls, data), len(data)), data)
+    same(read_btf(calls, btf(calls, data)), data)
 
 
 BAD_TYPES: dict[str, Make] = {

@@ -60,7 +60,7 @@ def check_tcx(bench: Bench, side: A) -> None:
     """A program is attached to a side of a device, and told by the query."""
     it, prog = tcx(bench, side), cls(bench.calls)
     it.attach(prog)
-    found = it.query()
+    found = it.query(whole=True)
     same((found.ids, found.links, found.flags), ([id_of(bench.calls, prog)], [0], 0))
     it.detach(prog)
     same(it.ids(), [])
@@ -75,7 +75,7 @@ def check_tcx_sides_are_apart(bench: Bench) -> None:
 
 def check_tcx_empty(bench: Bench) -> None:
     """A device without programs is at revision 1."""
-    found = tcx(bench).query()
+    found = tcx(bench).query(whole=True)
     same((found.code, found.total, found.flags, found.revision), (0, 0, 0, 1))
 
 
@@ -162,13 +162,13 @@ def check_tcx_revision(bench: Bench) -> None:
     one, two = cls(bench.calls), cls(bench.calls)
     seen = []
     it.attach(one)
-    seen.append(it.query().revision)
+    seen.append(it.query(whole=True).revision)
     it.attach(two)
-    seen.append(it.query().revision)
+    seen.append(it.query(whole=True).revision)
     it.detach(one)
-    seen.append(it.query().revision)
+    seen.append(it.query(whole=True).revision)
     it.detach(two)
-    seen.append(it.query().revision)
+    seen.append(it.query(whole=True).revision)
     same(seen, [2, 3, 4, 1])
 
 
@@ -215,7 +215,7 @@ def check_tcx_link(bench: Bench) -> None:
     link = it.link(prog)
     told = bench.calls.info(link, TcxLinkInfo)
     same((told.type, told.ifindex, told.attach_type), (LinkType.TCX, it.target, it.type))
-    found = it.query()
+    found = it.query(whole=True)
     same((found.ids, found.links), ([id_of(bench.calls, prog)], [link_id(bench.calls, link)]))
     bench.calls.close(link)
     same(it.ids(), [])
@@ -234,9 +234,9 @@ def check_tcx_link_update(bench: Bench) -> None:
     it = tcx(bench)
     one, two = cls(bench.calls), cls(bench.calls)
     link = it.link(one)
-    before = it.query().revision
+    before = it.query(whole=True).revision
     update(bench.calls, link, two)
-    same((it.ids(), it.query().revision), ([id_of(bench.calls, two)], before + 1))
+    same((it.ids(), it.query(whole=True).revision), ([id_of(bench.calls, two)], before + 1))
     fails(errno.EPERM, update, bench.calls, link, one, REPLACE, one)
     fails(errno.EINVAL, update, bench.calls, link, xdp(bench.calls))
 

@@ -31,7 +31,7 @@ from bpflens.abi.enums import AttachType, Cmd
 from bpflens.abi.record import Record
 from bpflens.port.calls import Calls, failure
 from bpflens.port.memory import Memory
-from bpflens.testing.bench import Bench
+from bpflens.testing.bench import TRACEPOINT, Bench
 from bpflens.testing.builders import map, program, u32, u64
 from bpflens.testing.conformance.suite import BAD, CLOSED, cases, fails, raw, same
 
@@ -213,7 +213,7 @@ def check_fd_of_another_kind(bench: Bench, cmd: Cmd, attr: Record) -> None:
 def check_program_where_a_map_belongs(calls: Calls) -> None:
     """A program's fd is no map's (EINVAL), and the other way round."""
     fails(errno.EINVAL, calls.map_lookup, program(calls), u32(0), 8)
-    fails(errno.EINVAL, calls.raw_tracepoint_open, map(calls), "sched_switch")
+    fails(errno.EINVAL, calls.raw_tracepoint_open, map(calls), TRACEPOINT)
 
 
 def check_info_of_a_closed_fd(calls: Calls) -> None:

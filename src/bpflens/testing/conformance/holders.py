@@ -12,7 +12,7 @@ from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import MapInfo, ProgInfo
 from bpflens.errors import ENOTSUPP
 from bpflens.port.calls import Calls
-from bpflens.testing.bench import Bench, eventually
+from bpflens.testing.bench import TRACEPOINT, Bench, eventually
 from bpflens.testing.builders import map, program, u32
 from bpflens.testing.conformance.hashes import EXIST, NOEXIST, keys
 from bpflens.testing.conformance.suite import CLOSED, cases, fails, same
@@ -235,7 +235,7 @@ def check_cgroup_in_a_slot(bench: Bench) -> None:
 def check_perf_event_in_a_slot(bench: Bench) -> None:
     """A perf event is stored by its fd."""
     fd = map(bench.calls, T.PERF_EVENT_ARRAY)
-    bench.calls.map_update(fd, u32(0), u32(bench.tracepoint("sched", "sched_switch")))
+    bench.calls.map_update(fd, u32(0), u32(bench.tracepoint("sched", TRACEPOINT)))
     bench.calls.map_delete(fd, u32(0))
 
 
@@ -244,7 +244,7 @@ def check_perf_events_go_with_the_file(bench: Bench) -> None:
     calls = bench.calls
     fd = map(calls, T.PERF_EVENT_ARRAY)
     other = calls.fd_by_id(Cmd.MAP_GET_FD_BY_ID, map_id(calls, fd))
-    calls.map_update(other, u32(0), u32(bench.tracepoint("sched", "sched_switch")))
+    calls.map_update(other, u32(0), u32(bench.tracepoint("sched", TRACEPOINT)))
     calls.close(other)
     fails(errno.ENOENT, calls.map_delete, fd, u32(0))
 
@@ -254,6 +254,6 @@ def check_perf_events_that_stay(bench: Bench) -> None:
     calls = bench.calls
     fd = map(calls, T.PERF_EVENT_ARRAY, flags=F.PRESERVE_ELEMS)
     other = calls.fd_by_id(Cmd.MAP_GET_FD_BY_ID, map_id(calls, fd))
-    calls.map_update(other, u32(0), u32(bench.tracepoint("sched", "sched_switch")))
+    calls.map_update(other, u32(0), u32(bench.tracepoint("sched", TRACEPOINT)))
     calls.close(other)
     calls.map_delete(fd, u32(0))

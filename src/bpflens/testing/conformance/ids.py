@@ -10,7 +10,7 @@ from bpflens.abi.attrs import NextId
 from bpflens.abi.enums import Cmd, MapFlag, MapType
 from bpflens.abi.infos import BtfInfo, LinkInfo, MapInfo, ProgInfo
 from bpflens.port.calls import Calls
-from bpflens.testing.bench import Bench, eventually
+from bpflens.testing.bench import TRACEPOINT, Bench, eventually
 from bpflens.testing.builders import btf, map, program, u32
 from bpflens.testing.conformance.suite import cases, fails, same
 
@@ -27,7 +27,7 @@ MAKE: dict[str, tuple[Callable[[Calls], int], Any]] = {
     "prog": (lambda calls: program(calls), ProgInfo),
     "map": (lambda calls: map(calls), MapInfo),
     "btf": (lambda calls: btf(calls), BtfInfo),
-    "link": (lambda calls: calls.raw_tracepoint_open(raw_tp(calls), "sched_switch"), LinkInfo),
+    "link": (lambda calls: calls.raw_tracepoint_open(raw_tp(calls), TRACEPOINT), LinkInfo),
 }
 
 
@@ -152,7 +152,7 @@ def check_link_keeps_its_program(calls: Calls) -> None:
     """A program lives on in its link, and goes some time after it."""
     prog = raw_tp(calls)
     id = calls.info(prog, ProgInfo).id
-    link = calls.raw_tracepoint_open(prog, "sched_switch")
+    link = calls.raw_tracepoint_open(prog, TRACEPOINT)
     calls.close(prog)
     assert id in walk(calls, "prog", id - 1)
     calls.close(link)

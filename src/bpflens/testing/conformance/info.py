@@ -15,8 +15,8 @@ from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import BtfInfo, LinkInfo, MapInfo, ProgInfo
 from bpflens.port.calls import FUNC_INFO, LINE_INFO, MAP_IDS, Calls
 from bpflens.port.memory import Memory
-from bpflens.testing.bench import Bench
-from bpflens.testing.builders import btf, map, program, types, u32, u64
+from bpflens.testing.bench import TRACEPOINT, Bench
+from bpflens.testing.builders import btf, map, program, read_btf, types, u32, u64
 from bpflens.testing.conformance.ids import make
 from bpflens.testing.conformance.suite import BAD, cases, fails, same
 
@@ -342,7 +342,7 @@ def check_btf(calls: Calls) -> None:
     fd = btf(calls, data)
     told = calls.info(fd, BtfInfo)
     same((told.btf_size, told.kernel_btf, told.name_len), (len(data), 0, 0))
-    same(calls.btf_data(fd, told.btf_size), data)
+    same(read_btf(calls, fd), data)
 
 
 def check_btf_cut(calls: Calls) -> None:
@@ -394,7 +394,7 @@ def check_btf_without_a_buffer(calls: Calls) -> None:
 def check_link(calls: Calls) -> None:
     """A link tells its kind and its program."""
     prog = program(calls, type=P.RAW_TRACEPOINT)
-    told = calls.info(calls.raw_tracepoint_open(prog, "sched_switch"), LinkInfo)
+    told = calls.info(calls.raw_tracepoint_open(prog, TRACEPOINT), LinkInfo)
     same((told.type, told.prog_id), (1, calls.info(prog, ProgInfo).id))
 
 

@@ -19,14 +19,16 @@ from bpflens.abi.infos import LinkInfo, PerfTracepointLinkInfo, RawTracepointLin
 from bpflens.errors import ENOTSUPP
 from bpflens.port.calls import Calls
 from bpflens.port.memory import Memory
-from bpflens.testing.bench import Bench
+from bpflens.testing.bench import TRACEPOINT, Bench
 from bpflens.testing.builders import map, program
 from bpflens.testing.conformance.ids import ID_END, walk
 from bpflens.testing.conformance.suite import BAD, CLOSED, cases, fails, same
 from bpflens.testing.hooks import detach_link, id_of, update
 
+NAME_LEN = len(TRACEPOINT) + 1
 
-def raw_tp_link(calls: Calls, name: str = "sched_switch") -> int:
+
+def raw_tp_link(calls: Calls, name: str = TRACEPOINT) -> int:
     """A link of a program of its own to a raw tracepoint."""
     return calls.raw_tracepoint_open(program(calls, type=P.RAW_TRACEPOINT), name)
 
@@ -37,13 +39,13 @@ def raw_tp_link(calls: Calls, name: str = "sched_switch") -> int:
 def check_raw_tracepoint(calls: Calls) -> None:
     """A raw tracepoint's link tells its kind, program and name."""
     prog = program(calls, type=P.RAW_TRACEPOINT)
-    link = calls.raw_tracepoint_open(prog, "sched_switch")
+    link = calls.raw_tracepoint_open(prog, TRACEPOINT)
     mem = Memory()
     name = bytearray(32)
     asked = RawTracepointLinkInfo(tp_name=mem.pin(name), tp_name_len=32)
     told = calls.fill_info(link, asked, mem)
     same((told.type, told.prog_id), (LinkType.RAW_TRACEPOINT, id_of(calls, prog)))
-    same((bytes(name[:13]), told.tp_name_len), (b"sched_switch\0", 13))
+    same((bytes(name[:NAME_LEN]), told.tp_name_len), (TRACEPOINT.encode() + b"\0", NAME_LEN))
 
 
 def check_raw_tracepoint_name_cut(calls: Calls) -> None:
@@ -67,7 +69,7 @@ def check_raw_tracepoint_cookie(calls: Calls) -> None:
     """A raw tracepoint's link has a cookie."""
     mem = Memory()
     attr = RawTracepointOpen(prog_fd=program(calls, type=P.RAW_TRACEPOINT), cookie=1 << 40 | 5)
-    attr.name = mem.pin(bytearray(b"sched_switch\0"))
+    attr.name = mem.pin(bytearray(TRACEPOINT.encode() + b"\0"))
     link = calls.call(Cmd.RAW_TRACEPOINT_OPEN, attr, mem)
     same(calls.info(link, RawTracepointLinkInfo).cookie, 1 << 40 | 5)
 
@@ -92,14 +94,14 @@ def check_tracepoint_without_a_name(calls: Calls) -> None:
 @cases(xdp=P.XDP, tracepoint=P.TRACEPOINT, socket_filter=P.SOCKET_FILTER, kprobe=P.KPROBE)
 def check_tracepoint_for_others(calls: Calls, type: P) -> None:
     """Programs of other types do not go to raw tracepoints (EINVAL)."""
-    fails(errno.EINVAL, calls.raw_tracepoint_open, program(calls, type=type), "sched_switch")
+    fails(errno.EINVAL, calls.raw_tracepoint_open, program(calls, type=type), TRACEPOINT)
 
 
 def check_tracepoint_shared(calls: Calls) -> None:
     """Several programs, also the same one again, can be at one tracepoint."""
     prog = program(calls, type=P.RAW_TRACEPOINT)
-    first = calls.raw_tracepoint_open(prog, "sched_switch")
-    second = calls.raw_tracepoint_open(prog, "sched_switch")
+    first = calls.raw_tracepoint_open(prog, TRACEPOINT)
+    second = calls.raw_tracepoint_open(prog, TRACEPOINT)
     assert calls.info(first, LinkInfo).id < calls.info(second, LinkInfo).id
 
 
@@ -179,7 +181,7 @@ def check_link_in_fdinfo(bench: Bench) -> None:
     told = bench.fdinfo(link)
     info = bench.calls.info(link, LinkInfo)
     same((told["link_type"], told["link_id"]), ("raw_tracepoint", str(info.id)))
-    same((told["prog_id"], told["tp_name"]), (str(info.prog_id), "sched_switch"))
+    same((told["prog_id"], told["tp_name"]), (str(info.prog_id), TRACEPOINT))
     assert len(told["prog_tag"]) == 16
 
 
@@ -190,7 +192,7 @@ def perf_link(bench: Bench, event: int | None = None, cookie: int = 0, prog: int
     """A link of a program to a perf event of a tracepoint."""
     attr = LinkCreatePerfEvent(
         prog_fd=prog or program(bench.calls, type=P.TRACEPOINT),
-        target_fd=bench.tracepoint("sched", "sched_switch") if event is None else event,
+        target_fd=bench.tracepoint("sched", TRACEPOINT) if event is None else event,
         attach_type=A.PERF_EVENT,
         bpf_cookie=cookie,
     )
@@ -205,7 +207,7 @@ def check_perf_link(bench: Bench) -> None:
     asked = PerfTracepointLinkInfo(tp_name=mem.pin(name), name_len=32)
     told = bench.calls.fill_info(link, asked, mem)
     same((told.type, told.perf_event_type, told.cookie), (LinkType.PERF_EVENT, 5, 77))
-    same(bytes(name[:13]), b"sched_switch\0")
+    same(bytes(name[:NAME_LEN]), TRACEPOINT.encode() + b"\0")
 
 
 def check_perf_link_kind(bench: Bench) -> None:
@@ -224,14 +226,14 @@ def check_perf_link_needs_an_event(bench: Bench) -> None:
 
 def check_perf_event_is_taken(bench: Bench) -> None:
     """A perf event has one program (EEXIST)."""
-    event = bench.tracepoint("sched", "sched_switch")
+    event = bench.tracepoint("sched", TRACEPOINT)
     perf_link(bench, event)
     fails(errno.EEXIST, perf_link, bench, event)
 
 
 def check_perf_event_is_free_again(bench: Bench) -> None:
     """When the link goes, the event can have another."""
-    event = bench.tracepoint("sched", "sched_switch")
+    event = bench.tracepoint("sched", TRACEPOINT)
     bench.calls.close(perf_link(bench, event))
     perf_link(bench, event)
 
@@ -247,7 +249,7 @@ def check_perf_link_flags(bench: Bench) -> None:
     """It takes no flags (EINVAL)."""
     attr = LinkCreatePerfEvent(
         prog_fd=program(bench.calls, type=P.TRACEPOINT),
-        target_fd=bench.tracepoint("sched", "sched_switch"),
+        target_fd=bench.tracepoint("sched", TRACEPOINT),
         attach_type=A.PERF_EVENT,
         flags=1,
     )
@@ -274,9 +276,9 @@ def check_task_fd_of_a_raw_tracepoint(bench: Bench) -> None:
     """A raw tracepoint's link says its name; the length is told without the NUL."""
     link = raw_tp_link(bench.calls)
     told = task_fd(bench, link)
-    same((told.fd_type, told.buf_len), (TaskFdType.RAW_TRACEPOINT, 12))
+    same((told.fd_type, told.buf_len), (TaskFdType.RAW_TRACEPOINT, NAME_LEN - 1))
     same(told.prog_id, bench.calls.info(link, LinkInfo).prog_id)
-    same(task_fd.buffer[:13], b"sched_switch\0")  # type: ignore[attr-defined]
+    same(task_fd.buffer[:NAME_LEN], TRACEPOINT.encode() + b"\0")  # type: ignore[attr-defined]
 
 
 def check_task_fd_cut(bench: Bench) -> None:
@@ -285,17 +287,17 @@ def check_task_fd_cut(bench: Bench) -> None:
     fails(errno.ENOSPC, task_fd, bench, link, 6)
     same(task_fd.buffer, b"sched\0")  # type: ignore[attr-defined]
     told = task_fd(bench, link, 0)
-    same(told.buf_len, 12)
+    same(told.buf_len, NAME_LEN - 1)
 
 
 def check_task_fd_of_a_perf_event(bench: Bench) -> None:
     """A perf event with a program says its tracepoint; one without is ENOENT."""
-    event = bench.tracepoint("sched", "sched_switch")
+    event = bench.tracepoint("sched", TRACEPOINT)
     fails(errno.ENOENT, task_fd, bench, event)
     prog = program(bench.calls, type=P.TRACEPOINT)
     perf_link(bench, event, prog=prog)
     told = task_fd(bench, event)
-    same((told.fd_type, told.buf_len), (TaskFdType.TRACEPOINT, 12))
+    same((told.fd_type, told.buf_len), (TaskFdType.TRACEPOINT, NAME_LEN - 1))
     same(told.prog_id, id_of(bench.calls, prog))
 
 

@@ -177,7 +177,7 @@ def check_map_value(calls: Calls, kind: str, entries: int, offset: int, expected
 def check_second_half_of_a_map(calls: Calls, pseudo: int) -> None:
     """The second half of a wide load that names a map is zero (EINVAL)."""
     text = f"raw 0x18 1 {pseudo} 0 m; raw 0 0 0 0 1; r0 = 0; exit"
-    fails(errno.EINVAL, program, calls, text, m=map(calls), maps=[map(calls)])
+    fails(errno.EINVAL, program, calls, text, m=map(calls), fd_array=[map(calls)])
 
 
 @cases(seven=7, fifteen=15)
@@ -189,7 +189,7 @@ def check_unknown_pseudo(calls: Calls, pseudo: int) -> None:
 def check_map_by_index(calls: Calls) -> None:
     """A map may be named by its place in fd_array; without the array that is EPROTO."""
     text = "r1 = map_idx 1; r0 = 0; exit"
-    program(calls, text, maps=[map(calls), map(calls)])
+    program(calls, text, fd_array=[map(calls), map(calls)])
     fails(errno.EPROTO, program, calls, text)
 
 

@@ -25,7 +25,7 @@ from bpflens.abi.infos import MapInfo, ProgInfo
 from bpflens.errors import SyscallError
 from bpflens.port.calls import MAP_IDS, Calls
 from bpflens.port.memory import Memory
-from bpflens.testing.bench import Bench, Cap
+from bpflens.testing.bench import TRACEPOINT, Bench, Cap
 from bpflens.testing.builders import btf, code, load, map, program, u32, u64
 from bpflens.testing.conformance.loading import ONE, TYPES
 from bpflens.testing.conformance.suite import cases, fails, same
@@ -174,9 +174,7 @@ def check_stats(bench: Bench) -> None:
 
 def check_task_fd_query(bench: Bench) -> None:
     """To ask what an fd of a process is is for CAP_SYS_ADMIN; flags come after (EPERM)."""
-    link = bench.calls.raw_tracepoint_open(
-        program(bench.calls, type=P.RAW_TRACEPOINT), "sched_switch"
-    )
+    link = bench.calls.raw_tracepoint_open(program(bench.calls, type=P.RAW_TRACEPOINT), TRACEPOINT)
 
     def do(calls: Calls) -> int:
         return calls.call(Cmd.TASK_FD_QUERY, TaskFdQuery(pid=bench.pid, fd=link))
@@ -232,7 +230,7 @@ def check_bind(bench: Bench) -> None:
 def check_tracepoint(bench: Bench) -> None:
     """Whoever holds a program's fd may attach it to a raw tracepoint."""
     prog = program(bench.calls, type=P.RAW_TRACEPOINT)
-    bench.caller(1000).raw_tracepoint_open(prog, "sched_switch")
+    bench.caller(1000).raw_tracepoint_open(prog, TRACEPOINT)
 
 
 def check_attach_to_a_cgroup(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import BtfInfo, LinkInfo, MapInfo, ProgInfo
 from bpflens.port.calls import Calls
 from bpflens.port.memory import Memory
-from bpflens.testing.bench import Bench, eventually
+from bpflens.testing.bench import TRACEPOINT, Bench, eventually
 from bpflens.testing.builders import btf, map, program, u32, u64
 from bpflens.testing.conformance.ids import make, walk
 from bpflens.testing.conformance.suite import BAD, CLOSED, cases, fails, same
@@ -168,9 +168,7 @@ def check_mode_is_not_pinned(bench: Bench) -> None:
 def check_mode_of_a_link(bench: Bench) -> None:
     """Links have no mode (EINVAL); programs do not look at it."""
     folder = bench.bpffs()
-    link = bench.calls.raw_tracepoint_open(
-        program(bench.calls, type=P.RAW_TRACEPOINT), "sched_switch"
-    )
+    link = bench.calls.raw_tracepoint_open(program(bench.calls, type=P.RAW_TRACEPOINT), TRACEPOINT)
     bench.calls.obj_pin(link, f"{folder}/link")
     bench.calls.obj_pin(program(bench.calls), f"{folder}/prog")
     fails(errno.EINVAL, bench.calls.obj_get, f"{folder}/link", F.RDONLY)
