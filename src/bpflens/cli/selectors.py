@@ -47,9 +47,9 @@ def programs(system: System, text: str) -> Iterator[Program]:
     selector = parse(text, ("id", "name", "tag", "pin"), PROGRAM_FORMS)
     match selector.kind:
         case "id":
-            return iter([system.program(int(selector.value))])
+            return _later(lambda: system.program(int(selector.value)))
         case "pin":
-            return iter([_of_kind(system, selector.value, Program)])
+            return _later(lambda: _of_kind(system, selector.value, Program))
         case "tag":
             wanted = selector.value.lower()
             return _some(_matching(system.programs(), lambda p: p.tag == wanted), text, "program")
@@ -65,9 +65,9 @@ def maps(system: System, text: str) -> Iterator[Map]:
     selector = parse(text, ("id", "name", "pin", "prog"), MAP_FORMS)
     match selector.kind:
         case "id":
-            return iter([system.map(int(selector.value))])
+            return _later(lambda: system.map(int(selector.value)))
         case "pin":
-            return iter([_of_kind(system, selector.value, Map)])
+            return _later(lambda: _of_kind(system, selector.value, Map))
         case "prog":
             with system.program(int(selector.value)) as program:
                 ids = program.map_ids()
@@ -77,13 +77,16 @@ def maps(system: System, text: str) -> Iterator[Map]:
 
 def one_map(system: System, text: str) -> Map:
     """The one map that a selector names. Raises UsageError where it names several."""
-    found = list(maps(system, text))
-    if len(found) == 1:
-        return found[0]
-    ids = ", ".join(str(m.id) for m in found)
-    for each in found:
-        each.close()
-    raise UsageError(f"{text} names {len(found)} maps: choose one of the IDs {ids}")
+    found: list[Map] = []
+    try:
+        found.extend(maps(system, text))
+        if len(found) == 1:
+            return found.pop()
+        ids = ", ".join(str(m.id) for m in found)
+        raise UsageError(f"{text} names {len(found)} maps: choose one of the IDs {ids}")
+    finally:
+        for each in found:
+            each.close()
 
 
 def _program_has_name(program: Program, name: str) -> bool:
@@ -94,6 +97,11 @@ def _program_has_name(program: Program, name: str) -> bool:
         return False
     full = attempt(Program.full_name, program)
     return not isinstance(full, Missing) and full == name
+
+
+def _later(open: Callable[[], O]) -> Iterator[O]:
+    """The object that `open` gives, opened when it is asked for."""
+    yield open()
 
 
 def _of_kind(system: System, path: str, kind: type[O]) -> O:
@@ -119,6 +127,9 @@ def _matching(objects: Iterable[O], test: Callable[[O], bool]) -> Iterator[O]:
             holds = test(each)
         except NotFound:
             holds = False
+        except BaseException:
+            each.close()
+            raise
         if holds:
             yield each
         else:
