@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from bpflens.cli import output, selectors
 from bpflens.cli.keys import key_bytes
-from bpflens.cli.options import add_verb
+from bpflens.cli.options import add_verb, seconds
 from bpflens.cli.progress import progress
 from bpflens.cli.session import Session
 from bpflens.model.elements import Element, ElementWalk
@@ -26,7 +26,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     show.add_argument("selector", nargs="?", metavar="MAP", help=selectors.MAP_FORMS)
     dump = add_verb(verbs, "dump", "the elements of a map", ELEMENTS, dump_map)
     dump.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
-    dump.add_argument("--seconds", type=float, metavar="S", help="stop after this time")
+    dump.add_argument("--seconds", type=seconds, metavar="S", help="stop after this time")
     lookup = add_verb(verbs, "lookup", "one element of a map", ELEMENTS, lookup_element)
     lookup.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
     lookup.add_argument(
@@ -57,6 +57,8 @@ def dump_map(session: Session) -> int:
     with selectors.one_map(session.system, session.options.selector) as found:
         # Sorting and conditions choose among all elements; without them the walk can stop early.
         early = None if choice.sort or session.options.where else choice.limit
+        if early is not None:
+            choice.limit = None  # the walk keeps it, and knows whether there was more
         walk = found.items(early, session.options.seconds)
         elements = progress(walk, found.basic().max_entries)
         _write(session, choice, found, elements, walk)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -87,10 +88,18 @@ def count(text: str) -> int:
     value = int(text)
     if value < 0:
         raise ValueError(text)
+    return min(value, sys.maxsize)
+
+
+def seconds(text: str) -> float:
+    """A time that is not negative."""
+    value = float(text)
+    if not value >= 0:  # NaN is neither
+        raise ValueError(text)
     return value
 
 
-count.__name__ = "number"  # argparse names the type in its message
+count.__name__ = seconds.__name__ = "number"  # argparse names the type in its message
 
 
 def part_names(parts: Part | None = None) -> str:

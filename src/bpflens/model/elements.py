@@ -86,7 +86,7 @@ class ElementWalk:
         """Whether it has not ended, or only because the caller wanted no more."""
         self._stopped = False
         clock = map.system.host.clock
-        self._deadline = None if seconds is None else clock().boottime + int(seconds * 1e9)
+        self._deadline = None if seconds is None else clock().boottime + seconds * 1e9
 
     def __iter__(self) -> Iterator[Element]:
         facts, told = self.map.facts, self.map.basic()
