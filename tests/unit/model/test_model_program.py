@@ -65,7 +65,7 @@ CALLS: dict[Part, dict[str, int]] = {
 
 COMBINATIONS = [
     Part(sum(part.value for part in chosen))
-    for chosen in chain.from_iterable(combinations(Part, n) for n in range(len(Part) + 1))
+    for chosen in chain.from_iterable(combinations(CALLS, n) for n in range(len(CALLS) + 1))
 ]
 
 
