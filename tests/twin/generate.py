@@ -166,6 +166,8 @@ class Generator(Attachments):
         if self.rarely(0.2):
             raw = self.bend(raw, attr)
         step = self.step(Cmd.MAP_CREATE, raw, names=names, makes="map")
+        if 0 <= step.size < 20:
+            attr.map_flags = 0  # cut off
         self.made("map", attr)
         return step
 
@@ -295,7 +297,7 @@ class Generator(Attachments):
         self.pointer(names, 16, 1)
         buffers = [Buffer(self.key(attr)), Buffer(self.noise(min(attr.key_size or 4, 600)))]
         step = self.step(Cmd.MAP_GET_NEXT_KEY, MapNextKey(), names=names, buffers=buffers)
-        step.loose = self.unordered(attr)
+        step.unordered = self.unordered(attr)
         return step
 
     def unordered(self, attr: MapCreate) -> bool:
@@ -313,6 +315,8 @@ class Generator(Attachments):
             Cmd.MAP_LOOKUP_BATCH, Cmd.MAP_LOOKUP_BATCH, Cmd.MAP_LOOKUP_AND_DELETE_BATCH,
             Cmd.MAP_UPDATE_BATCH, Cmd.MAP_UPDATE_BATCH, Cmd.MAP_DELETE_BATCH,
         )  # fmt: skip
+        if self.unordered(attr) and cmd == Cmd.MAP_LOOKUP_AND_DELETE_BATCH:
+            cmd = Cmd.MAP_LOOKUP_BATCH  # each side would remove something else
         count = self.pick(0, 1, 2, 3, 4, 5, 8)
         keys = b"".join(self.key(attr) for _ in range(count)) or bytes(4)
         room = self.room(attr)
@@ -342,7 +346,7 @@ class Generator(Attachments):
         kind = FD_MAPS.get(MapType(attr.map_type), "")
         if kind and cmd != Cmd.MAP_UPDATE_BATCH:
             step.ids = [Ids(3, 0, kind, 4, count)]
-        step.loose = self.unordered(attr)
+        step.unordered = self.unordered(attr)
         return step
 
     # --- programs and BTF

@@ -64,6 +64,8 @@ class Step:
     """(buffer, offset, size): what is never compared, see section 10 of the specification."""
     loose: bool = False
     """Compare the errno only: what is written depends on the rest of the machine."""
+    unordered: bool = False
+    """Where a walk is depends on a random seed, and so whether it is at its end."""
     close: int | None = None
     """Close what this step made."""
     bad_attr: bool = False
@@ -74,7 +76,7 @@ class Step:
             return f"#{self.number} close #{self.close}"
         named = ", ".join(f"{n.kind}@{n.offset}=#{n.of}" for n in self.names)
         buffers = "; ".join(
-            f"[{at}] {b.data[:96].hex()}({len(b.data)})"
+            f"[{at}] {b.data[:400].hex()}({len(b.data)})"
             + "".join(f" {n.kind}@{n.offset}=#{n.of}" for n in b.names)
             for at, b in enumerate(self.buffers)
         )

@@ -114,7 +114,7 @@ class _Checker:
     def int_meta(self, r: _Record) -> None:
         """btf_int_check_meta()."""
         (word,) = struct.unpack_from("<I", self.data, r.at)
-        if word & ~0x0FFF00FF:
+        if word & ~0x0FFFFFFF:
             _bad()
         bits, offset, encoding = word & 0xFF, word >> 16 & 0xFF, word >> 24 & 0xF
         if bits + offset > 128 or r.size < -(-(bits + offset) // 8):

@@ -322,6 +322,10 @@ class Cgroups(Hook):
         cgroup = cgroup_of(call, attr.target_fd)
         if attr.query_flags and attr.prog_attach_flags:
             raise err(errno.EINVAL)
+        if attr.attach_type == AttachType.LSM_CGROUP and not attr.query_flags:
+            # the programs of many hooks could not be told apart without their flags
+            if attr.prog_cnt and attr.prog_ids and not attr.prog_attach_flags:
+                raise err(errno.EINVAL)
         found = hook_of(cgroup, attr.attach_type)
         if attr.query_flags:
             progs = effective(cgroup, attr.attach_type)

@@ -99,7 +99,7 @@ def prog_detach(call: Call, attr: ProgAttach) -> int:
             prog = call.task.files.get(attr.attach_bpf_fd, Prog)
             if prog.type != type:
                 raise err(errno.EINVAL)
-    elif type in CGROUP_PROGS:
+    elif type in CGROUP_PROGS or type == ProgType.LSM:
         if attr.attach_flags or attr.relative_fd:
             raise err(errno.EINVAL)
     elif attr.attach_flags or attr.relative_fd or attr.expected_revision:

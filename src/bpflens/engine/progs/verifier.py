@@ -50,6 +50,11 @@ _RETURNS = {
     ProgType.NETFILTER: (0, 1),
 }
 """check_return_code(): what a program may return, where that does not depend on more."""
+_ONLY_ONE = (
+    *(AttachType.CGROUP_UDP4_RECVMSG, AttachType.CGROUP_UDP6_RECVMSG),
+    *range(AttachType.CGROUP_INET4_GETPEERNAME, AttachType.CGROUP_INET6_GETSOCKNAME + 1),
+    *range(AttachType.CGROUP_UNIX_RECVMSG, AttachType.CGROUP_UNIX_GETSOCKNAME + 1),
+)
 _BINDS = (AttachType.CGROUP_INET4_BIND, AttachType.CGROUP_INET6_BIND)
 
 
@@ -58,6 +63,8 @@ def return_range(type: int, attach: int) -> tuple[int, int] | None:
     if type == ProgType.CGROUP_SKB:
         return (0, 3) if attach == AttachType.CGROUP_INET_EGRESS else (0, 1)
     if type == ProgType.CGROUP_SOCK_ADDR:
+        if attach in _ONLY_ONE:
+            return (1, 1)
         return (0, 3) if attach in _BINDS else (0, 1)
     if type == ProgType.TRACING and attach in (AttachType.TRACE_FENTRY, AttachType.TRACE_FEXIT):
         return (0, 0)
