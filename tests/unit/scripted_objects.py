@@ -131,12 +131,23 @@ class Types:
     data: bytes
     fdinfo: bytes = b""
     told: int = BtfInfo.__size__
+    name: bytes = b""
     noun = "btf"
 
     def tell(self, given: bytes, mem: Memory) -> Record:
+        """btf_get_info_by_fd()."""
         asked = BtfInfo.decode(given)
         mem.write(asked.btf, self.data[: asked.btf_size])
-        return BtfInfo(btf=asked.btf, btf_size=len(self.data), id=self.id)
+        if asked.name:
+            mem.write(asked.name, self.name + b"\0")
+        return BtfInfo(
+            btf=asked.btf,
+            btf_size=len(self.data),
+            id=self.id,
+            name=asked.name,
+            name_len=len(self.name),
+            kernel_btf=bool(self.name),
+        )
 
 
 @dataclass

@@ -16,11 +16,15 @@ COMMANDS = {
     "overview": "how many of what there is, and what looks wrong (the default)",
     "prog": "programs: list, show",
     "map": "maps: list, show, dump, lookup",
+    "btf": "types: list, show, dump as C, as JSON or as bpftool lists them",
     "doctor": "what this user can see on this kernel, and what would grant the rest",
     "record": "record this machine's answers in a file, to look at it elsewhere",
     "completion": "print a completion script for a shell",
 }
 """Command → its line in the help; the module of that name in this package adds its parser."""
+
+NOUNS_WITH_VERBS = ("prog", "map", "btf")
+"""Commands whose verbs, not they themselves, take the common options."""
 
 DESCRIPTION = "See everything about the BPF programs and maps of a Linux system."
 
@@ -45,7 +49,7 @@ def parser(arguments: list[str] | None = None) -> argparse.ArgumentParser:
     top.add_argument("-V", "--version", action="store_true", help="print the version")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for name, words in COMMANDS.items():
-        parents = [] if name in ("prog", "map") else [common_options()]
+        parents = [] if name in NOUNS_WITH_VERBS else [common_options()]
         inner = commands.add_parser(name, help=words, description=words, parents=parents)
         if arguments is None or name in arguments:
             importlib.import_module(f"bpflens.cli.{name}").add_to(inner)

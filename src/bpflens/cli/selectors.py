@@ -33,13 +33,18 @@ def parse(text: str, kinds: Iterable[str], forms: str) -> Selector:
     if kind not in kinds or not value:
         raise UsageError(f"{text!r} is no selector: give {forms}")
     if kind in ("id", "prog"):
-        # u32: what does not fit is no ID that any kernel could give
-        if not re.fullmatch(r"[0-9]{1,10}", value) or int(value) >= 1 << 32:
-            hint = f" (by name: name:{value})" if not colon else ""
-            raise UsageError(f"{value!r} is no ID: give {forms}{hint}")
+        number(value, forms + (f" (by name: name:{value})" if not colon else ""))
     elif kind == "tag" and not re.fullmatch(r"[0-9a-fA-F]{16}", value):
         raise UsageError(f"{value!r} is no tag: a tag has 16 hex digits")
     return Selector(kind, value)
+
+
+def number(text: str, forms: str) -> int:
+    """An ID. Raises UsageError."""
+    # u32: what does not fit is no ID that any kernel could give
+    if not re.fullmatch(r"[0-9]{1,10}", text) or int(text) >= 1 << 32:
+        raise UsageError(f"{text!r} is no ID: give {forms}")
+    return int(text)
 
 
 def programs(system: System, text: str) -> Iterator[Program]:
@@ -75,15 +80,24 @@ def maps(system: System, text: str) -> Iterator[Map]:
     return _some(_matching(system.maps(), lambda m: m.name == selector.value), text, "map")
 
 
+def one_program(system: System, text: str) -> Program:
+    """The one program that a selector names. Raises UsageError where it names several."""
+    return _single(programs(system, text), text, "programs")
+
+
 def one_map(system: System, text: str) -> Map:
     """The one map that a selector names. Raises UsageError where it names several."""
-    found: list[Map] = []
+    return _single(maps(system, text), text, "maps")
+
+
+def _single(objects: Iterable[O], text: str, nouns: str) -> O:
+    found: list[O] = []
     try:
-        found.extend(maps(system, text))
+        found.extend(objects)
         if len(found) == 1:
             return found.pop()
-        ids = ", ".join(str(m.id) for m in found)
-        raise UsageError(f"{text} names {len(found)} maps: choose one of the IDs {ids}")
+        ids = ", ".join(str(each.id) for each in found)
+        raise UsageError(f"{text} names {len(found)} {nouns}: choose one of the IDs {ids}")
     finally:
         for each in found:
             each.close()

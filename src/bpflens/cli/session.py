@@ -38,7 +38,9 @@ class Session:
             from bpflens.port.tracer import traced
 
             doors = traced(doors, lambda line: print(clean(line), file=sys.stderr))
-        return System(doors)
+        system = System(doors)
+        system.index_dir = cache_dir()
+        return system
 
     def save(self, path: str) -> None:
         """Write what was recorded."""
@@ -85,6 +87,25 @@ class Session:
         if path:
             self.save(path)
         self.system.close()
+
+
+def cache_dir() -> str | None:
+    """Where to keep what can be made again (XDG Base Directory Specification), if anywhere.
+
+    Not in the home of another user, which sudo may leave in the environment: what root made there
+    its owner could not replace.
+    """
+    home = os.environ.get("HOME", "")
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    if not os.path.isabs(base):
+        base = os.path.join(home, ".cache")
+    for path in (base, home):
+        try:
+            ours = os.path.isabs(path) and os.stat(path).st_uid == os.geteuid()
+        except OSError:
+            continue  # the first command makes it
+        return os.path.join(base, "bpflens") if ours else None
+    return None
 
 
 def settle_output() -> None:

@@ -30,6 +30,8 @@ class Part(Flag):
     """Function and line records (BTF), tags of subprograms."""
     STATS = auto()
     """Run time, run count, recursion misses: a part of BASIC, also alone."""
+    USERS = auto()
+    """Which programs and maps use a BTF object: a walk over all of them."""
 
 
 class Reason(StrEnum):

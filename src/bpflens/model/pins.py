@@ -84,10 +84,10 @@ def find(system: System) -> Pins:
     return pins
 
 
-def open_fd(system: System, path: str) -> int:
-    """An fd of what is pinned at `path`, for reading where the kind allows it."""
+def open_fd(system: System, path: str, write: bool = False) -> int:
+    """An fd of what is pinned at `path`; only for reading, where nobody wants to write."""
     try:
-        return system.calls.obj_get(path, MapFlag.RDONLY)
+        return system.calls.obj_get(path, 0 if write else MapFlag.RDONLY)
     except SyscallError as error:
         if error.errno != 22:  # EINVAL: links take no flags (bpf_obj_get_user())
             raise

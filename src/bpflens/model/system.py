@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.errors import Denied, FormatError, NotFound, SyscallError
 from bpflens.model import pins
+from bpflens.model.btfobject import VMLINUX, BtfObject
 from bpflens.model.map import Map
-from bpflens.model.parts import Missing, Reason
+from bpflens.model.parts import Missing, Reason, attempt
 from bpflens.model.program import Program
 from bpflens.port import fdinfo
 from bpflens.port.calls import CallDenied, CallNotFound, Calls
@@ -18,6 +19,7 @@ from bpflens.port.doors import Doors
 
 if TYPE_CHECKING:
     from bpflens.btf.parse import Btf
+    from bpflens.model.kallsyms import Kallsyms
 
 
 class Kind(NamedTuple):
@@ -47,7 +49,11 @@ class System:
         self.host = doors.host
         self.calls = Calls(doors.bpf)
         self._cpus: int | None = None
+        self._kallsyms: Kallsyms | Missing | None = None
         self._btf: dict[int, Btf | Missing] = {}
+        self._kernel_types: Btf | Missing | None = None
+        self.index_dir: str | None = None
+        """Where the index of the kernel's types may be kept for the next process, if anywhere."""
 
     # --- walking IDs and opening what they name
 
@@ -70,10 +76,10 @@ class System:
             yield following
             at = following
 
-    def fd(self, kind: Kind, id: int) -> int:
+    def fd(self, kind: Kind, id: int, write: bool = False) -> int:
         """A new fd of the object with this ID. Raises NotFound, Denied."""
         # Only to read: a policy that forbids writing to others' maps does not stand in the way.
-        flags = MapFlag.RDONLY if kind is MAP else 0
+        flags = MapFlag.RDONLY if kind is MAP and not write else 0
         try:
             return self.calls.fd_by_id(kind.fd_by_id, id, flags)
         except CallNotFound as error:
@@ -85,9 +91,13 @@ class System:
         """The program with this ID. Raises NotFound, Denied."""
         return Program(self, self.fd(PROGRAM, id))
 
-    def map(self, id: int) -> Map:
-        """The map with this ID. Raises NotFound, Denied."""
-        return Map(self, self.fd(MAP, id))
+    def map(self, id: int, write: bool = False) -> Map:
+        """The map with this ID, to read or also to write. Raises NotFound, Denied."""
+        return Map(self, self.fd(MAP, id, write))
+
+    def btf_object(self, id: int) -> BtfObject:
+        """The BTF object with this ID. Raises NotFound, Denied."""
+        return BtfObject(self, self.fd(BTF, id))
 
     def programs(self) -> Iterator[Program]:
         """Every program, ascending by ID; each is the caller's to close."""
@@ -105,10 +115,18 @@ class System:
             except NotFound:
                 continue
 
-    def pinned(self, path: str) -> Program | Map:
+    def btf_objects(self) -> Iterator[BtfObject]:
+        """Every BTF object, ascending by ID; each is the caller's to close."""
+        for id in self.ids(BTF):
+            try:
+                yield self.btf_object(id)
+            except NotFound:
+                continue
+
+    def pinned(self, path: str, write: bool = False) -> Program | Map:
         """The program or map that is pinned at a path. Raises NotFound, Denied."""
         try:
-            fd = pins.open_fd(self, path)
+            fd = pins.open_fd(self, path, write)
         except CallNotFound as error:
             raise NotFound(f"nothing is pinned at {path}") from error
         except CallDenied as error:
@@ -148,6 +166,14 @@ class System:
         clock = self.host.clock()
         return clock.realtime - clock.boottime
 
+    def kallsyms(self) -> Kallsyms | Missing:
+        """The kernel's symbols as they were when first asked for."""
+        if self._kallsyms is None:
+            from bpflens.model import kallsyms
+
+            self._kallsyms = kallsyms.read(self.host)
+        return self._kallsyms
+
     # --- BTF
 
     def btf(self, id: int) -> Btf | Missing:
@@ -157,20 +183,29 @@ class System:
         return self._btf[id]
 
     def _read_btf(self, id: int) -> Btf | Missing:
-        from bpflens.btf.parse import Btf  # 10 ms, for which few commands have a use
-
         try:
-            fd = self.fd(BTF, id)
+            with self.btf_object(id) as found:
+                return attempt(BtfObject.types, found)
         except NotFound:
             return Missing(Reason.GONE, f"BTF object {id} is gone")
         except Denied as error:
             return Missing(Reason.DENIED, str(error))
-        try:
-            return Btf.parse(self.calls.btf_data(fd))
-        except FormatError as error:
-            return Missing(Reason.FAILED, f"BTF object {id}: {error}")
-        finally:
-            self.calls.close(fd)
+
+    def kernel_types(self) -> Btf | Missing:
+        """The types of the kernel itself, read once; their index is kept in `index_dir`."""
+        if self._kernel_types is None:
+            self._kernel_types = attempt(System._read_kernel_types, self)
+        return self._kernel_types
+
+    def _read_kernel_types(self) -> Btf:
+        data = self.host.read(VMLINUX)
+        if self.index_dir is None:
+            from bpflens.btf.parse import Btf
+
+            return Btf.parse(data)
+        from bpflens.btf.cache import load
+
+        return load(data, self.index_dir)
 
     def btf_name(self, btf_id: int, type_id: int) -> str | Missing:
         """The name of a function type."""

@@ -200,9 +200,16 @@ class Calls:
                 return bytes(buffer[: total * array.size])
             count = total
 
-    def btf_data(self, fd: int) -> bytes:
-        """The raw BTF of a BTF object."""
-        size = self.info(fd, BtfInfo).btf_size
+    def btf_name(self, fd: int) -> bytes:
+        """The name of a BTF object: `vmlinux` or a module's; empty for a program's. Since: 5.11."""
+        mem = Memory()
+        name = bytearray(64)  # more than any: MODULE_NAME_LEN is 56
+        self.fill_info(fd, BtfInfo(name=mem.pin(name), name_len=len(name)), mem)
+        return bytes(name).partition(b"\0")[0]
+
+    def btf_data(self, fd: int, size: int = 0) -> bytes:
+        """The raw BTF of a BTF object; `size` is what it was told to have, if it was asked."""
+        size = size or self.info(fd, BtfInfo).btf_size
         while True:
             mem = Memory()
             buffer = bytearray(size)
@@ -237,6 +244,16 @@ class Calls:
         """Remove an element. MAP_DELETE_ELEM."""
         mem = Memory()
         self.call(Cmd.MAP_DELETE_ELEM, MapDeleteElem(map_fd=fd, key=mem.pin(bytearray(key))), mem)
+
+    def map_lookup_and_delete(
+        self, fd: int, key: bytes, value_size: int, flags: int = 0
+    ) -> bytes:
+        """Take an element out. MAP_LOOKUP_AND_DELETE_ELEM. Since: 4.20 (hashes: 5.14)."""
+        mem = Memory()
+        value = bytearray(value_size)
+        attr = MapElem(map_fd=fd, key=mem.pin(bytearray(key)), value=mem.pin(value), flags=flags)
+        self.call(Cmd.MAP_LOOKUP_AND_DELETE_ELEM, attr, mem)
+        return bytes(value)
 
     def map_next_key(self, fd: int, key: bytes | None, key_size: int) -> bytes | None:
         """The key after `key` (None: the first), or None at the end. MAP_GET_NEXT_KEY."""

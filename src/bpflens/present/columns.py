@@ -18,10 +18,12 @@ from bpflens.present.text import (
     counts_text,
     list_text,
     named_text,
+    part_text,
     per_cpu_text,
     sizes_text,
     yes_no,
 )
+from bpflens.snapshot.btf import BTF_PARTS
 from bpflens.snapshot.take import MAP_PARTS, PROGRAM_PARTS
 
 
@@ -41,6 +43,23 @@ class Column(NamedTuple):
     """A u64 that may be more than JavaScript can hold."""
     instead: str = ""
     """In a table: the field that is shown where this one is missing."""
+    get: Callable[[Any], Any] | None = None
+    """How to take the value from a record, where it is not the field called `key`."""
+    parts: bool = False
+    """Whether the value has parts that can be named: `value.packets`, `value.slots[3]`."""
+
+    @property
+    def getter(self) -> Callable[[Any], Any]:
+        """Takes the value from a record."""
+        return self.get or attrgetter(self.key)
+
+    def part(self, path: str) -> Column:
+        """The column of a part of the value: `path` is what follows the key. Raises UsageError."""
+        from bpflens.present.parts import taker
+
+        return self._replace(key=self.key + path, title=self.key + path, json=False,
+                             right=False, get=taker(self.getter, self.key, path))  # fmt: skip
+
     none: str = "there is none"
     """What it means that an object has none."""
 
@@ -57,6 +76,9 @@ class Noun(NamedTuple):
         for column in self.columns:
             if column.key == key:
                 return column
+        for column in self.columns:
+            if column.parts and key.startswith((f"{column.key}.", f"{column.key}[")):
+                return column.part(key[len(column.key) :])
         known = ", ".join(c.key for c in self.columns)
         raise UsageError(f"{self.kind} have no column {key!r}; there are: {known}")
 
@@ -75,6 +97,9 @@ class Noun(NamedTuple):
 
 def row_of(columns: tuple[Column, ...]) -> Callable[[Any], tuple[Any, ...]]:
     """A function that takes a record's values for these columns."""
+    if any(c.get for c in columns):
+        getters = [c.getter for c in columns]
+        return lambda record: tuple(get(record) for get in getters)
     getter = attrgetter(*(c.key for c in columns))
     return getter if len(columns) > 1 else lambda record: (getter(record),)
 
@@ -200,6 +225,20 @@ MAPS = Noun(
     MAP_PARTS,
 )
 
+BTFS = Noun(
+    "btf",
+    (
+        Column("id", "ID", "number of the BTF object, until the next boot", 1, True),
+        Column("name", "NAME", "vmlinux or the module's name; others have none", 2, since="5.11"),
+        Column("size", "SIZE", "bytes of the raw BTF", 3, True, show=bytes_text),
+        Column("kernel", "KERNEL", "whether it is the kernel's or a module's", 4, show=yes_no,
+               since="5.11"),
+        Column("program_ids", "PROGRAMS", "IDs of the programs that use it", 5, show=list_text),
+        Column("map_ids", "MAPS", "IDs of the maps that use it", 5, show=list_text),
+    ),
+    BTF_PARTS,
+)  # fmt: skip
+
 CHECKS = Noun(
     "checks",
     (
@@ -229,8 +268,10 @@ ELEMENTS = Noun(
         Column("device", "DEVICE", "its name in this network namespace", 3),
         Column("queue_size", "QUEUE", "packets that the CPU's slot queues", 3, True),
         Column("cookie", "COOKIE", "the socket, by its cookie", 3, True, wide=True),
+        Column("formatted", "FORMATTED", "key and value as their types read them", 3, wide=True,
+               show=part_text),
     ),
-)
+)  # fmt: skip
 
 OVERVIEW = Noun(
     "overview",
@@ -249,4 +290,4 @@ OVERVIEW = Noun(
     ),
 )
 
-NOUNS = {noun.kind: noun for noun in (PROGRAMS, MAPS, ELEMENTS, CHECKS, OVERVIEW)}
+NOUNS = {noun.kind: noun for noun in (PROGRAMS, MAPS, BTFS, ELEMENTS, CHECKS, OVERVIEW)}

@@ -44,11 +44,7 @@ def item_of(
     def item(record: Any) -> Item:
         values = dict(zip(keys, values_of(record), strict=True))
         for key in wide:
-            value = values[key]
-            if isinstance(value, list):
-                values[key] = [str(part) if part > SAFE else part for part in value]
-            elif value is not None and value > SAFE:
-                values[key] = str(value)
+            values[key] = safe(values[key])
         reasons = record.missing
         missing = {k: reasons[k] for k in reasons if k in wanted} if reasons else {}
         for key, words in none:
@@ -58,6 +54,17 @@ def item_of(
         return values
 
     return item
+
+
+def safe(value: Any) -> Any:
+    """The value with every integer in it that JavaScript cannot hold as a string of its digits."""
+    if isinstance(value, int):
+        return str(int(value)) if not -SAFE <= value <= SAFE else value
+    if isinstance(value, dict):
+        return {key: safe(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [safe(part) for part in value]
+    return value
 
 
 def lines(items: Iterable[Item]) -> Iterator[str]:

@@ -61,6 +61,8 @@ def _compile(noun: Noun, node: ast.expr, names: set[str]) -> Test:
             return lambda record: value
         case ast.Name(id=name):
             return _name(noun, name, names)
+        case ast.Attribute() | ast.Subscript():
+            return _name(noun, _path(node), names)
         case ast.List(elts=parts) | ast.Tuple(elts=parts):
             items = [_compile(noun, part, names) for part in parts]
             return lambda record: [item(record) for item in items]
@@ -95,9 +97,23 @@ def _name(noun: Noun, name: str, names: set[str]) -> Test:
     if name in _CONSTANTS:
         constant = _CONSTANTS[name]
         return lambda record: constant
-    noun.column(name)
+    column = noun.column(name)
     names.add(name)
-    return operator.attrgetter(name)
+    return column.getter
+
+
+def _path(node: ast.expr) -> str:
+    """A path to a part of a column: `value.packets`, `value.slots[3]`, `value["in"].bytes`."""
+    match node:
+        case ast.Name(id=name):
+            return name
+        case ast.Attribute(value=inner, attr=name):
+            return f"{_path(inner)}.{name}"
+        case ast.Subscript(value=inner, slice=ast.Constant(value=int() as index)):
+            return f"{_path(inner)}[{index}]"
+        case ast.Subscript(value=inner, slice=ast.Constant(value=str() as name)):
+            return f"{_path(inner)}.{name}"
+    raise UsageError(f"--where {ast.unparse(node)!r} names no part of a column")
 
 
 def _comparison(compare: list[Callable[[Any, Any], Any]], operands: list[Test]) -> Test:
@@ -139,7 +155,7 @@ def sort(noun: Noun, records: Iterable[Any], keys: str) -> list[Any]:
     for key in reversed([k.strip() for k in keys.split(",") if k.strip()]):
         descending = key.startswith("-")
         column = noun.column(key.removeprefix("-"))
-        value = operator.attrgetter(column.key)
+        value = column.getter
         known = [r for r in result if value(r) is not None]
         unknown = [r for r in result if value(r) is None]
         try:

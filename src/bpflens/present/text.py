@@ -7,6 +7,7 @@ character out of them: an escape sequence in a pin's path could rewrite what was
 from __future__ import annotations
 
 import unicodedata
+from itertools import groupby
 from typing import Any
 
 _HIDDEN = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
@@ -85,6 +86,34 @@ def sizes_text(maps: list[dict[str, Any]]) -> str:
 def copies_text(copies: list[dict[str, Any]]) -> str:
     """Programs with the number of their copies."""
     return ", ".join(f"{c['count']} of {c['name'] or c['type']} {c['tag']}" for c in copies)
+
+
+def part_text(value: Any) -> str:
+    """A typed value, or a part of one, in one cell: `{pid=7, comm="sh", slots=[1, 0 x 63]}`."""
+    return value if type(value) is str else _part(value)
+
+
+def _part(value: Any) -> str:
+    words: str | None = getattr(value, "words", None)
+    if words is not None:
+        return words
+    match value:
+        case dict():
+            return "{" + ", ".join(f"{name}={_part(part)}" for name, part in value.items()) + "}"
+        case list():
+            runs = ((text, sum(1 for _ in run)) for text, run in groupby(map(_part, value)))
+            return (
+                "["
+                + ", ".join(f"{t} x {n}" if n > 3 else ", ".join([t] * n) for t, n in runs)
+                + "]"
+            )
+        case str():
+            return f'"{value}"'
+        case bool():
+            return "true" if value else "false"
+        case None:
+            return UNKNOWN
+    return str(value)
 
 
 NOTHING = "-"

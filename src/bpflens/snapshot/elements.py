@@ -9,9 +9,12 @@ from bpflens.abi.enums import MapType, ProgType
 from bpflens.abi.mapfacts import MapFacts, Value
 from bpflens.abi.netlink import IFINFO, NETLINK_ROUTE, IfLa, attributes, get_links
 from bpflens.errors import BpflensError, FormatError
+from bpflens.model.decoders import Plain
 from bpflens.model.elements import Element
 from bpflens.model.map import Map
+from bpflens.model.parts import Missing, Reason
 from bpflens.model.system import System
+from bpflens.model.typed import Reading, Readings, readings, total
 
 Named = dict[str, Any]
 """An object by what a person knows it by: id, type, name and, for a program, its tag."""
@@ -30,13 +33,26 @@ class ElementRecord(NamedTuple):
     queue_size: int | None
     cookie: int | None
     missing: dict[str, str]
+    formatted: Plain | None = None
+    """`key` and `value` as their types read them; per CPU `values`, and `sum` if asked for."""
+    inner: Inner | None = None
 
 
-def fields_of(facts: MapFacts) -> tuple[str, ...]:
+class Inner(NamedTuple):
+    """The elements of an inner map, in an element of the outer one."""
+
+    fields: tuple[str, ...]
+    records: list[ElementRecord]
+    complete: bool
+    why: str
+
+
+def fields_of(facts: MapFacts, typed: bool = False) -> tuple[str, ...]:
     """The fields that an element of such a map has."""
+    last = ("formatted",) if typed else ()
     if facts.per_cpu:
-        return "key", "values"
-    return ("key", "value", *_REFERENCES.get(facts.value, ()))
+        return "key", "values", *last
+    return ("key", "value", *_REFERENCES.get(facts.value, ()), *last)
 
 
 _REFERENCES: dict[Value, tuple[str, ...]] = {
@@ -51,15 +67,74 @@ _REFERENCES: dict[Value, tuple[str, ...]] = {
 class Describer:
     """Makes records of elements; what they refer to is looked up once for each object."""
 
-    def __init__(self, system: System) -> None:
+    def __init__(
+        self,
+        system: System,
+        readings: Readings | None = None,
+        per_cpu: bool = False,
+        add_up: bool = False,
+    ) -> None:
         self._system = system
+        self._readings = readings or Readings()
+        self._per_cpu = per_cpu
+        self._add_up = add_up
         self._programs: dict[int, Named] = {}
         self._maps: dict[int, Named] = {}
         self._devices: dict[int, str] | None = None
 
     def records(self, elements: Iterable[Element]) -> Iterator[ElementRecord]:
         """A record for each element."""
+        if self._readings != (None, None, ""):
+            return map(self._typed, elements)
         return map(self.record, elements)
+
+    def recursed(self, elements: Iterable[Element], readings: Readings) -> Iterator[ElementRecord]:
+        """A record for each element of a map of maps, with the inner map's elements in it.
+
+        `readings` are for inner maps without types of their own.
+        """
+        for element in elements:
+            record = self._typed(element)
+            if element.map_id is not None:
+                try:
+                    with self._system.map(element.map_id) as found:
+                        record = record._replace(inner=self._inner(found, readings))
+                except (BpflensError, OSError) as error:
+                    record.missing["elements"] = str(Missing(Reason.FAILED, str(error)))
+            yield record
+
+    def _inner(self, found: Map, asked: Readings) -> Inner:
+        own = readings(found)
+        both = Readings(asked.key or own.key, asked.value or own.value, own.why)
+        walk = found.items()
+        per_cpu = found.facts.per_cpu
+        records = list(Describer(self._system, both, per_cpu, self._add_up).records(walk))
+        typed = bool(both.key or both.value)
+        return Inner(fields_of(found.facts, typed), records, walk.complete, walk.why)
+
+    def _typed(self, element: Element) -> ElementRecord:
+        """The record of one element with what its types say."""
+        record = self.record(element)
+        key, value, why = self._readings
+        if why:
+            record.missing["formatted"] = why
+        if key is None and value is None:
+            return record
+        try:
+            formatted = {} if key is None or not element.key else {"key": key.read(element.key)}
+            if value is not None:
+                formatted |= self._values(value, element)
+        except FormatError as error:
+            record.missing["formatted"] = str(Missing(Reason.FAILED, str(error)))
+            return record
+        return record._replace(formatted=formatted)
+
+    def _values(self, value: Reading, element: Element) -> Plain:
+        if not self._per_cpu:
+            return {"value": value.read(element.values[0])}
+        read = [value.read(data) for data in element.values]
+        told: Plain = {"values": [{"cpu": cpu, "value": one} for cpu, one in enumerate(read)]}
+        return told | {"sum": total(read)} if self._add_up else told
 
     def record(self, element: Element) -> ElementRecord:
         """The record of one element."""

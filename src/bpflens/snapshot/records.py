@@ -75,6 +75,18 @@ class MapRecord(NamedTuple):
     missing: dict[str, str]
 
 
+class BtfRecord(NamedTuple):
+    """One BTF object."""
+
+    id: int
+    name: str | None
+    size: int
+    kernel: bool | None
+    program_ids: list[int] | None
+    map_ids: list[int] | None
+    missing: dict[str, str]
+
+
 class ErrorRecord(NamedTuple):
     """One thing that could not be looked at: the rest of the look stands."""
 

@@ -1,0 +1,179 @@
+"""`bpflens btf`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from bpflens.cli import output, selectors
+from bpflens.cli.options import add_verb, common_options
+from bpflens.cli.session import Session
+from bpflens.errors import NotFound, UsageError
+from bpflens.model.btfobject import BtfObject
+from bpflens.model.parts import Missing
+from bpflens.model.system import System
+from bpflens.present.columns import BTFS
+from bpflens.snapshot.btf import LIST_PARTS, BtfLook
+
+if TYPE_CHECKING:
+    from bpflens.btf import Btf
+
+OBJECT_FORMS = "12, id:12, vmlinux or a module's name"
+DUMP_FORMS = (
+    "12, vmlinux, a module's name, prog:12, map:12 (its key and value), or file:PATH "
+    "(raw BTF or an ELF object)"
+)
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the verbs."""
+    verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    add_verb(verbs, "list", "a line a BTF object", BTFS, list_objects)
+    show = add_verb(verbs, "show", "all of a BTF object, or of each", BTFS, show_objects)
+    show.add_argument("selector", nargs="?", metavar="BTF", help=OBJECT_FORMS)
+    words = "types, as C declarations, as JSON or as bpftool lists them"
+    dump = verbs.add_parser("dump", help=words, description=words, parents=[common_options()])
+    dump.add_argument("selector", metavar="BTF", help=DUMP_FORMS)
+    dump.add_argument("--format", choices=("c", "json", "raw"), default=None,
+                      help="default: c; json with --json")  # fmt: skip
+    dump.add_argument("--type", metavar="NAME",
+                      help="one type with everything it needs: task_struct, 'struct foo'")  # fmt: skip
+    dump.add_argument("--base", metavar="FILE",
+                      help="what the BTF of file:PATH continues, or vmlinux")  # fmt: skip
+    dump.set_defaults(run=dump_types)
+
+
+def list_objects(session: Session) -> int:
+    """`btf list`."""
+    choice = output.Choice(BTFS, session.options, LIST_PARTS)
+    look = BtfLook(session.system, choice.parts)
+    return output.show(session, choice, look.objects(), look.errors)
+
+
+def show_objects(session: Session) -> int:
+    """`btf show [BTF]`."""
+    choice = output.Choice(BTFS, session.options, LIST_PARTS)
+    look = BtfLook(session.system, choice.parts)
+    selector = session.options.selector
+    chosen = [_object(session.system, selector)] if selector else None
+    return output.show(session, choice, look.objects(chosen), look.errors, detail=True)
+
+
+def dump_types(session: Session) -> int:
+    """`btf dump BTF`."""
+    options = session.options
+    if session.form == "csv":
+        raise UsageError("types are no table: give --json, or --format c or raw")
+    form = options.format or ("json" if session.form in ("json", "jsonl") else "c")
+    source = _source(session.system, options.selector, options.base)
+    ids = source.ids
+    if options.type:
+        from bpflens.model.typenames import find
+
+        ids = [found.id for found in find(source.btf, options.type)]
+    if form == "c":
+        output.write(_declarations(source.btf, ids))
+        return 0
+    if ids is None:
+        chosen: Iterable[int] = source.btf.ids()
+    else:
+        from bpflens.model.typenames import closure
+
+        chosen = sorted(closure(source.btf, ids))
+    output.write(_json(session, source.btf, chosen) if form == "json" else _raw(source.btf, chosen))
+    return 0
+
+
+class Source(NamedTuple):
+    """Types, and which of them were asked for where that is not all."""
+
+    btf: Btf
+    ids: list[int] | None = None
+
+
+def _source(system: System, text: str, base: str | None) -> Source:
+    """What a selector of `btf dump` names. Raises UsageError, NotFound, Denied, FormatError."""
+    kind, colon, value = text.partition(":")
+    if base is not None and kind != "file":
+        raise UsageError("--base is for file:PATH; the kernel tells what a module's BTF continues")
+    match kind:
+        case "file":
+            from bpflens.cli.typefile import read_types
+
+            return Source(read_types(system, value, base))
+        case "prog" if colon:
+            id = selectors.number(value, DUMP_FORMS)
+            with system.program(id) as program:
+                btf_id = program.basic().btf_id
+            if not btf_id:
+                raise NotFound(f"program {id} has no BTF")
+            return Source(known(system.btf(btf_id)))
+        case "map" if colon:
+            return _source_of_map(system, selectors.number(value, DUMP_FORMS))
+    if text == "vmlinux":
+        return Source(known(system.kernel_types()))
+    with _object(system, text) as found:
+        return Source(known(found.types()))
+
+
+def _source_of_map(system: System, id: int) -> Source:
+    from bpflens.model.typed import type_ids
+
+    with system.map(id) as found:
+        told = type_ids(found)
+    if told is None:
+        raise NotFound(f"map {id} has no BTF")
+    # The key of global data has no type.
+    return Source(known(system.btf(told.btf)), [i for i in (told.key, told.value) if i])
+
+
+def known(types: Btf | Missing) -> Btf:
+    """The types. Raises NotFound with the reason where they could not be had."""
+    if isinstance(types, Missing):
+        raise NotFound(types.detail)
+    return types
+
+
+def _object(system: System, text: str) -> BtfObject:
+    """The BTF object of an ID or a name, open."""
+    _, colon, value = text.partition(":")
+    if colon or text.isdigit():
+        selector = selectors.parse(text, ("id",), OBJECT_FORMS)
+        return system.btf_object(int(selector.value))
+    for found in system.btf_objects():
+        if found.name() == text:
+            return found
+        found.close()
+    raise NotFound(f"no BTF object is called {text}: only the kernel's and its modules' have names")
+
+
+def _declarations(btf: Btf, ids: list[int] | None) -> Iterator[str]:
+    from bpflens.btf.declare import declare
+
+    yield declare(btf, ids if ids is not None or btf.base is None else _named(btf)).rstrip("\n")
+
+
+def _named(btf: Btf) -> list[int]:
+    """The types of split BTF that a declaration can be made of, without those of its base."""
+    from bpflens.btf import types as t
+
+    kinds = (t.Struct, t.Union, t.Enum, t.Enum64, t.Fwd, t.Typedef)
+    return [id for id in btf.ids() if btf.kind(id) in kinds and btf.type_name(id)]
+
+
+def _raw(btf: Btf, ids: Iterable[int]) -> Iterator[str]:
+    from bpflens.present.text import clean
+    from bpflens.present.types import listing
+
+    return (clean(line).replace("\\x09", "\t", 1) for line in listing(btf, ids))
+
+
+def _json(session: Session, btf: Btf, ids: Iterable[int]) -> Iterator[str]:
+    from bpflens.present import documents
+    from bpflens.present.types import facts
+
+    items = (documents.safe(facts(btf[id])) for id in ids)
+    if session.form == "jsonl":
+        return documents.lines(items)
+    return documents.document("types", items, [], lambda: True)

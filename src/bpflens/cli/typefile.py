@@ -1,0 +1,47 @@
+"""Types from a file that a person names: raw BTF, or an ELF object that has a section of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpflens.errors import BpflensError, NotFound
+from bpflens.model.parts import Missing
+from bpflens.model.system import System
+
+if TYPE_CHECKING:
+    from bpflens.btf import Btf
+
+MAX_FILE = 1 << 31
+
+
+def read_types(system: System, path: str, base: str | None = None) -> Btf:
+    """The types in a file; `base` is what they continue: another file, or `vmlinux`.
+
+    Raises NotFound, FormatError, OSError.
+    """
+    from bpflens.btf import Btf
+    from bpflens.btf.elf import is_elf, section
+
+    under = None
+    if base == "vmlinux":
+        types = system.kernel_types()
+        if isinstance(types, Missing):
+            raise NotFound(types.detail)
+        under = types
+    elif base is not None:
+        under = read_types(system, base)
+    try:
+        with open(path, "rb") as file:
+            data: bytes | memoryview | None = file.read(MAX_FILE)
+    except FileNotFoundError as error:
+        raise NotFound(f"there is no file {path}") from error
+    except OSError as error:
+        raise BpflensError(f"{path} cannot be read: {error.strerror}") from error
+    assert data is not None
+    if is_elf(data):
+        data = section(data, ".BTF")
+        if data is None:
+            raise NotFound(f"{path} has no section .BTF: compile with -g, for the target bpf")
+        # A copy of the section alone: the rest of a large file need not stay in memory.
+        data = bytes(data)
+    return Btf.parse(data, under)

@@ -1,0 +1,112 @@
+"""Parts of typed values: taken by a path, and spread over the columns of a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from bpflens.errors import UsageError
+from bpflens.present.columns import ELEMENTS, Column, Noun
+from bpflens.present.text import part_text
+
+_STEP = re.compile(r"\.([^.\[\]]+)|\[([0-9]{1,10})\]")
+
+MOST_SPREAD = 8
+"""Fields of a key or value that get a column each; more stand in one cell."""
+
+
+def taker(whole: Callable[[Any], Any], key: str, path: str) -> Callable[[Any], Any]:
+    """Takes the part of a column's value that a path names, as `.packets` or `[3].x`.
+
+    What it returns is None where the value is missing. Raises UsageError, itself for what is no
+    path, and later for what the value does not have.
+    """
+    steps: list[str | int] = []
+    at = 0
+    while at < len(path):
+        match = _STEP.match(path, at)
+        if match is None:
+            raise UsageError(f"{key + path!r} is no path: write it like value.packets or value[3]")
+        steps.append(match[1] if match[1] else int(match[2]))
+        at = match.end()
+
+    def take(record: Any) -> Any:
+        value = whole(record)
+        for step in steps:
+            if value is None:
+                return None
+            value = _inside(value, step, key + path)
+        return value
+
+    return take
+
+
+def _inside(value: Any, step: str | int, path: str) -> Any:
+    if isinstance(step, int):
+        if isinstance(value, list) and step < len(value):
+            return value[step]
+        what = f"an array of {len(value)}" if isinstance(value, list) else "no array"
+        raise UsageError(f"{path}: there is no [{step}], it is {what}")
+    if isinstance(value, dict) and step in value:
+        return value[step]
+    names = f"there are: {', '.join(value)}" if isinstance(value, dict) else "it has no fields"
+    raise UsageError(f"{path}: there is no {step}; {names}")
+
+
+def typed_elements(per_cpu: bool, summed: bool) -> Noun:
+    """The columns of elements whose keys or values have types: conditions and tables see those.
+
+    What has no type keeps its bytes.
+    """
+    columns = {column.key: column for column in ELEMENTS.columns}
+    columns["key"] = _typed(columns["key"], "key", "key")
+    if summed:
+        value = columns["value"]._replace(help="the values of all CPUs, added up")
+        columns["value"] = _typed(value, "sum", "value")
+    elif not per_cpu:
+        columns["value"] = _typed(columns["value"], "value", "value")
+    values = _typed(columns["values"], "values", "values")
+    columns["values"] = values._replace(show=_values_text)
+    return Noun(ELEMENTS.kind, tuple(columns.values()))
+
+
+def _typed(column: Column, part: str, field: str) -> Column:
+    def get(record: Any) -> Any:
+        formatted = record.formatted
+        if formatted is not None and part in formatted:
+            return formatted[part]
+        return getattr(record, field)
+
+    return column._replace(get=get, parts=True, show=part_text)
+
+
+def _values_text(values: list[dict[str, Any]]) -> str:
+    return " ".join(f"{v['cpu']}:{part_text(v['value'])}" for v in values)
+
+
+def spread(columns: tuple[Column, ...], record: Any, most: int = MOST_SPREAD) -> tuple[Column, ...]:
+    """The columns, and in place of one whose value has fields a column for each field.
+
+    All records of a map have the same fields, so one record tells.
+    """
+    result: list[Column] = []
+    for column in columns:
+        value = column.getter(record) if column.parts else None
+        paths = list(_leaves(value, "")) if isinstance(value, dict) else []
+        if not paths or len(paths) > most:
+            result.append(column)
+            continue
+        for path in paths:
+            number = isinstance(taker(column.getter, column.key, path)(record), int)
+            result.append(column.part(path)._replace(right=number))
+    return tuple(result)
+
+
+def _leaves(value: Any, path: str) -> Iterator[str]:
+    """The paths to what has no fields of its own."""
+    if isinstance(value, dict) and value and not hasattr(value, "words"):
+        for name, part in value.items():
+            yield from _leaves(part, f"{path}.{name}")
+    else:
+        yield path
