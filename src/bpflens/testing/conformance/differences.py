@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 
 class Difference(NamedTuple):
-    """On this kernel, each of these checks fails, for this reason; all are shell patterns."""
+    """On these kernels, each of these checks fails, for this reason; both are shell patterns."""
 
-    kernel: str
+    kernels: str
     checks: tuple[str, ...]
     reason: str
 
@@ -134,9 +134,9 @@ _NEWER_THAN_6_1 = {
 def _rows() -> Iterator[Difference]:
     for reason, checks in _NEWER_THAN_6_12.items():
         for release in ("6.1", "6.12"):
-            yield Difference(f"linux {release}", checks, reason)
+            yield Difference(f"* {release}", checks, reason)
     for reason, checks in _NEWER_THAN_6_1.items():
-        yield Difference("linux 6.1", checks, reason)
+        yield Difference("* 6.1", checks, reason)
 
 
 DIFFERENCES = tuple(_rows())
@@ -145,6 +145,6 @@ DIFFERENCES = tuple(_rows())
 def reason_for(kernel: str, check: str) -> str:
     """Why this kernel fails this check; empty where it must pass."""
     for row in DIFFERENCES:
-        if kernel == row.kernel and any(fnmatchcase(check, each) for each in row.checks):
+        if fnmatchcase(kernel, row.kernels) and any(fnmatchcase(check, c) for c in row.checks):
             return row.reason
     return ""

@@ -72,6 +72,8 @@ def checks() -> list[Check]:
 
 def _collect() -> Iterator[Check]:
     for module in pkgutil.iter_modules(conformance.__path__):
+        if module.name == "__main__":
+            continue
         found = importlib.import_module(f"{conformance.__name__}.{module.name}")
         for name, function in vars(found).items():
             if not name.startswith("check_") or function.__module__ != found.__name__:

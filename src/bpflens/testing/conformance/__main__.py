@@ -1,0 +1,72 @@
+"""Run the suite on a kernel and say what came of it, without pytest.
+
+    python -m bpflens.testing.conformance                   the Linux of this machine, as root
+    python -m bpflens.testing.conformance engine 6.12       an engine of that release
+    python -m bpflens.testing.conformance linux 'tries.*'   some checks only
+
+Exit status: 0 where everything is as it should be or listed as different, else 1.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from fnmatch import fnmatchcase
+
+from bpflens.testing.bench import Bench, NotOffered
+from bpflens.testing.conformance import suite
+
+
+def bench(kind: str, release: str) -> Bench:
+    """The bench by its name. Raises NotOffered."""
+    if kind == "engine":
+        from bpflens.testing.on_engine import EngineBench
+
+        return EngineBench(release)
+    from bpflens.testing.on_linux import LinuxBench
+
+    return LinuxBench()
+
+
+def run(bench: Bench, patterns: list[str]) -> Counter[str]:
+    """Run what the patterns name, and count."""
+    counts: Counter[str] = Counter()
+    for check in suite.checks():
+        if not any(fnmatchcase(check.name, pattern) for pattern in patterns):
+            continue
+        try:
+            outcome = "differ as listed" if suite.judge(check, bench) else "pass"
+        except NotOffered as missing:
+            outcome = "cannot run"
+            say(f"{check.name}: skipped: {missing}")
+        except Exception as error:
+            outcome = "FAIL"
+            say(f"{check.name}: {check.says}\n    {type(error).__name__}: {error}")
+        counts[outcome] += 1
+    return counts
+
+
+def say(line: str) -> None:
+    """A line of output."""
+    sys.stdout.write(f"{line}\n")
+
+
+def main(arguments: list[str]) -> int:
+    kind = arguments.pop(0) if arguments else "linux"
+    release = arguments.pop(0) if kind == "engine" and arguments else "6.18"
+    try:
+        kernel = bench(kind, release)
+    except NotOffered as reason:
+        say(str(reason))
+        return 1
+    try:
+        counts = run(kernel, arguments or ["*"])
+    finally:
+        kernel.close()
+    told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
+    say(f"{kernel.name}: {counts.total()} checks: {told}")
+    return 1 if counts["FAIL"] or not counts else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
