@@ -125,6 +125,34 @@ def facts(
     return _Reader(insns, graph, known, xlated, call).read()
 
 
+def call_of(
+    at: int,
+    insn: Insn,
+    entries: Sequence[int] = (),
+    *,
+    xlated: bool = False,
+    call: CallName | None = None,
+) -> Call:
+    """Where the call at slot `at` goes. The rest is as for `facts`."""
+    if insn.code & op.X:
+        return Call(at, "register", "", None)
+    if insn.src == op.PSEUDO_CALL:
+        target = call_target(at, insn, entries, xlated=xlated)
+        # A lister's words for it are `+5#name`, or `+5`.
+        return Call(at, "subprogram", _named(insn, call).partition("#")[2], target)
+    if insn.src == op.PSEUDO_KFUNC_CALL:
+        return Call(at, "kfunc", _named(insn, call), None if xlated else insn.imm)
+    # The kernel restores tail calls to helper 12; other numbers of a dump are distances.
+    if insn.imm in HELPERS:
+        return Call(at, "helper", f"bpf_{HELPERS[insn.imm]}", insn.imm)
+    symbol = _named(insn, call)
+    return Call(at, "helper", symbol, HELPER_IDS.get(helper_of(symbol)))
+
+
+def _named(insn: Insn, call: CallName | None) -> str:
+    return (call(insn) if call is not None else None) or ""
+
+
 class _Reader:
     """One analysis; `collecting` is off while states still change."""
 
@@ -307,14 +335,8 @@ class _Reader:
 
     def _call(self, at: int, insn: Insn, state: _State) -> None:
         name, result = "", None
-        if insn.code & op.X:
-            made = Call(at, "register", "", None)
-        elif insn.src == op.PSEUDO_CALL:
-            target = call_target(at, insn, self.entries, xlated=self.xlated)
-            # A lister's words for it are `+5#name`, or `+5`.
-            made = Call(at, "subprogram", self._name(insn).partition("#")[2], target)
-        else:
-            made = self._named(at, insn)
+        made = call_of(at, insn, self.entries, xlated=self.xlated, call=self.call)
+        if made.kind in ("helper", "kfunc"):
             name = helper_of(made.name)
             argument = effects.MAP_ARGUMENTS.get(name) if made.kind == "helper" else None
             held = state.get(argument.reg) if argument else None
@@ -328,18 +350,6 @@ class _Reader:
                 self.effects.append(Effect(at, effects.EFFECTS[name], made.name))
         _clobber(state)
         _put(state, 0, result)
-
-    def _named(self, at: int, insn: Insn) -> Call:
-        if insn.src == op.PSEUDO_KFUNC_CALL:
-            return Call(at, "kfunc", self._name(insn), None if self.xlated else insn.imm)
-        # The kernel restores tail calls to helper 12; other numbers of a dump are distances.
-        if insn.imm in HELPERS:
-            return Call(at, "helper", f"bpf_{HELPERS[insn.imm]}", insn.imm)
-        symbol = self._name(insn)
-        return Call(at, "helper", symbol, HELPER_IDS.get(helper_of(symbol)))
-
-    def _name(self, insn: Insn) -> str:
-        return (self.call(insn) if self.call is not None else None) or ""
 
     def _use(self, at: int, held: _Map | _Value, use: str) -> None:
         if self.collecting:

@@ -148,19 +148,33 @@ def _source(info: LineInfo, string: Callable[[int], str | None]) -> Source | Non
     return Source(line, string(info.file_name_off) or "", info.line, info.column)
 
 
-def lines(rows: Iterable[Row], *, opcodes: bool = False, linum: bool = False) -> Iterator[str]:
-    """The rows as `bpftool prog dump xlated [opcodes] [linum]` prints them, without line ends."""
+def lines(
+    rows: Iterable[Row],
+    *,
+    opcodes: bool = False,
+    linum: bool = False,
+    note: Callable[[Row], str] | None = None,
+) -> Iterator[str]:
+    """The rows as `bpftool prog dump xlated [opcodes] [linum]` prints them, without line ends.
+
+    What `note` says of a row stands behind its instruction.
+    """
     for row in rows:
         if row.proto:
             yield f"{row.proto}:"
         if row.source is not None:
-            shown = row.source.text.lstrip(C_BLANKS)
-            _, file, line, column = row.source
-            where = f" [file:{file} line_num:{line} line_col:{column}]" if linum else ""
-            yield f"; {shown}{where}"
-        yield f"{row.at: 4d}: {row.text}"
+            yield source_line(row.source, linum=linum)
+        words = note(row) if note is not None else ""
+        yield f"{row.at: 4d}: {row.text}" + (f"  // {words}" if words else "")
         if opcodes:
             yield f"       {encode(row.slots).hex(' ')}"
+
+
+def source_line(source: Source, *, linum: bool = False) -> str:
+    """A source line as bpftool prints it (btf_dump_linfo_plain())."""
+    text, file, line, column = source
+    where = f" [file:{file} line_num:{line} line_col:{column}]" if linum else ""
+    return f"; {text.lstrip(C_BLANKS)}{where}"
 
 
 def as_data(row: Row, *, opcodes: bool = False, linum: bool = False) -> dict[str, Any]:

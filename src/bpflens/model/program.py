@@ -117,9 +117,13 @@ class Program(Handle):
         """The machine code. Raises Restricted. Since: 4.13 (functions: 4.18)."""
         return Jited(
             self._array(JITED),
-            _unpack("Q", self._array(JITED_KSYMS)),
+            self.ksyms(),
             _unpack("I", self._array(JITED_FUNC_LENS)),
         )
+
+    def ksyms(self) -> list[int]:
+        """The addresses of its functions; none where it is interpreted. Since: 4.18."""
+        return _unpack("Q", self._array(JITED_KSYMS))
 
     def debug(self) -> Debug:
         """Func and line records and the tags of subprograms. Since: 5.0."""

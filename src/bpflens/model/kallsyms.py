@@ -1,0 +1,67 @@
+"""Kernel symbols by address: /proc/kallsyms, in which loaded programs have theirs too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpflens.model.parts import Missing, Reason
+
+if TYPE_CHECKING:
+    from bpflens.port.doors import HostPort
+
+PATH = "/proc/kallsyms"
+
+CALL_BASE = b" __bpf_call_base\n"
+"""The verifier leaves in a helper call the distance from here (BPF_CALL_IMM())."""
+
+
+class Kallsyms:
+    """The symbols of a kernel, as they were when they were read.
+
+    `excerpt` has those that were asked for: a recording keeps no more of the 5 MB.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        lines = data.splitlines()
+        self._digits = data.find(b" ")
+        # Backwards: of several names at an address the first one stays.
+        self._lines = {line[: self._digits]: line for line in reversed(lines)}
+        at = data.find(CALL_BASE)
+        end = at + len(CALL_BASE) - 1
+        self._base = data[data.rfind(b"\n", 0, at) + 1 : end] if at >= 0 else b""
+        self._asked: dict[bytes, bytes] = {}
+
+    @property
+    def call_base(self) -> int:
+        """The address of __bpf_call_base; 0 where there is none."""
+        return int(self._base[: self._digits], 16) if self._base else 0
+
+    def name(self, address: int) -> str | None:
+        """The symbol that begins at an address."""
+        key = b"%0*x" % (self._digits, address)
+        line = self._lines.get(key)
+        if line is None:
+            return None
+        self._asked[key] = line
+        # "ffffffff81000000 T _stext", and for a module "... t name\t[module]"
+        return line[self._digits + 3 :].split(b"\t")[0].decode(errors="replace")
+
+    def excerpt(self) -> bytes:
+        """The lines of the names that were asked for so far, as a file of the same form."""
+        return b"".join(line + b"\n" for line in sorted({self._base, *self._asked.values()}))
+
+
+def read(host: HostPort) -> Kallsyms | Missing:
+    """The kernel's symbols, or why they are not to be had."""
+    try:
+        data = host.read(PATH)
+    except OSError as error:
+        return Missing(Reason.UNSUPPORTED, f"no symbols of the kernel: {PATH}: {error.strerror}")
+    found = Kallsyms(data)
+    if not found.call_base:
+        # kallsyms_show_value(): without the right to see them every address reads 0
+        return Missing(
+            Reason.RESTRICTED,
+            f"{PATH} hides its addresses: needs CAP_SYSLOG (kernel.kptr_restrict)",
+        )
+    return found
