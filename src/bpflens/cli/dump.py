@@ -1,0 +1,139 @@
+"""`bpflens prog dump`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from bpflens.cli import output, selectors
+from bpflens.cli.session import Session
+from bpflens.errors import Unsupported, UsageError
+from bpflens.model.program import Program
+from bpflens.present import code as present
+from bpflens.present import documents
+from bpflens.snapshot.code import Code
+from bpflens.snapshot.names import Named, Names
+from bpflens.snapshot.records import SCHEMA
+
+
+def run(session: Session) -> int:
+    """`prog dump PROGRAM`."""
+    options = session.options
+    noun = present.MACHINE if options.jited else present.INSNS
+    choice = output.Choice(noun, options)
+    with selectors.one_program(session.system, options.selector) as program:
+        code = Code(program, Names(session.system))
+        if options.graph:
+            return _graph(session, code, options.graph)
+        if options.jited:
+            return _jited(session, choice, program, code)
+        records = choice.records(code.records(options.source))
+        if session.form == "text" and not choice.columns:
+            flags = {key: getattr(options, key) for key in ("opcodes", "linum", "notes")}
+            output.write(present.listing(records, **flags))
+        else:
+            write_records(session, choice, records, code.program)
+        _tell(code, options.notes)
+    return 0
+
+
+def write_records(
+    session: Session, choice: output.Choice, records: Iterable[Any], program: Named
+) -> None:
+    """Records of one program in the form that was asked for, or as a table."""
+    noun = choice.noun
+    columns = choice.columns or noun.columns
+    items = map(documents.item_of(columns), records)
+    if not choice.columns:
+        items = map(present.without_none, items)
+    match session.form:
+        case "json":
+            head = {"program": program}
+            output.write(documents.document(noun.kind, items, [], lambda: True, head))
+        case "jsonl":
+            output.write(documents.lines(items))
+        case "csv":
+            output.write(map(present.printable, documents.sheet(columns, records)))
+        case _:
+            from bpflens.present import table
+
+            output.write(table.streamed(choice.columns or noun.table(), records))
+
+
+def _tell(code: Code, notes: bool) -> None:
+    """What is hidden from this caller and so not in the listing."""
+    for key, words in code.missing.items():
+        if not words.startswith("none") and (key != "symbols" or notes):
+            output.note(f"{key}: {words}")
+
+
+def _jited(session: Session, choice: output.Choice, program: Program, code: Code) -> int:
+    from bpflens.snapshot import machine
+
+    options = session.options
+    found = machine.machine_code(program)
+    try:
+        disassemble = machine.disassembler(options.arch or machine.architecture(session.system))
+    except Unsupported as error:
+        if session.form != "text":
+            raise
+        output.write(_hex(found.code, found.func_lens, code))
+        output.note(str(error))
+        return error.exit_code
+    records = choice.records(machine.records(program, code, disassemble, options.source))
+    if session.form == "text" and not choice.columns:
+        flags = {key: getattr(options, key) for key in ("opcodes", "linum", "notes")}
+        output.write(present.machine_listing(records, **flags))
+    else:
+        write_records(session, choice, records, code.program)
+    _tell(code, options.notes)
+    return 0
+
+
+def _hex(data: bytes, lengths: list[int], code: Code) -> Iterator[str]:
+    start = 0
+    for number, length in enumerate(lengths):
+        if number < len(code.entries):
+            yield present.printable(f"{code.function(code.entries[number])}:")
+        for at in range(start, start + length, 16):
+            yield f"{at - start:4x}:\t{data[at : min(at + 16, start + length)].hex(' ')}"
+        start += length
+
+
+def _graph(session: Session, code: Code, form: str) -> int:
+    if session.form not in ("text", "json") or session.options.columns:
+        raise UsageError("a graph is text, dot, json or svg")
+    if session.form == "json" and form in ("dot", "svg"):
+        raise UsageError(f"--json and --graph {form}: give one of them")
+    if form == "json" or session.form == "json":
+        from bpflens.insn.graph import as_data
+
+        names = {at: code.function(at) for at in code.flow.functions}
+        graph = as_data(code.flow) | {
+            "functions": [{"at": at, "name": name} for at, name in names.items()]
+        }
+        head = {"schema": SCHEMA, "kind": "graph", "program": code.program}
+        output.write([documents.encode(head | graph)])
+        return 0
+    records = code.records(source=False)
+    lines = present.graph(code, "text" if form == "text" else "dot", records, session.options.notes)
+    output.write(lines if form != "svg" else [_svg("\n".join(lines))])
+    return 0
+
+
+def _svg(dot: str) -> str:
+    """The drawing that graphviz makes. Raises Unsupported where it is not there."""
+    import shutil
+    import subprocess
+
+    path = shutil.which("dot")
+    if path is None:
+        raise Unsupported(
+            "a drawing takes graphviz, which is not installed: --graph dot needs none"
+        )
+    done = subprocess.run(
+        [path, "-Tsvg"], input=dot, capture_output=True, text=True, encoding="utf-8", check=False
+    )
+    if done.returncode:
+        raise Unsupported(f"graphviz cannot draw this: {done.stderr.strip()[-300:]}")
+    return done.stdout.rstrip("\n")
