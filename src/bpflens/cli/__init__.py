@@ -11,7 +11,12 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments in (["--version"], ["-V"]):  # before the imports that a real command needs
         from bpflens import __version__
 
-        print(f"bpflens {__version__}")
+        try:
+            print(f"bpflens {__version__}", flush=True)
+        except OSError as error:
+            from bpflens.cli.app import unwritable
+
+            return unwritable(error)
         return 0
     from bpflens.cli.app import run
 

@@ -57,7 +57,23 @@ def parser(arguments: list[str] | None = None) -> argparse.ArgumentParser:
 
 
 def run(arguments: list[str]) -> int:
-    """Run one command. Never raises for what the command line or the kernel says."""
+    """Run one command. Never raises for what the command line, the kernel or stdout says."""
+    status = 0
+    try:
+        status = _parsed(arguments)
+        flush()
+        return status
+    except OSError as error:
+        return unwritable(error, said=status != 0)
+
+
+def flush() -> None:
+    """Write out what is in the buffer of stdout, unless the caller closed that."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _parsed(arguments: list[str]) -> int:
     try:
         words = bind_sort(arguments)
         options = parser(words).parse_args(words)
@@ -69,17 +85,22 @@ def run(arguments: list[str]) -> int:
             from bpflens.cli.overview import show
 
             options.run = show
-        status = _run(options)
-        sys.stdout.flush()
-        return status
+        return _run(options)
     except SystemExit as stop:  # argparse: help (0) or usage (2)
         return stop.code if isinstance(stop.code, int) else 2
-    except BrokenPipeError:
-        # What is left in the buffer must not be written again when Python ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return BROKEN_PIPE
     except KeyboardInterrupt:
         return INTERRUPTED
+
+
+def unwritable(error: OSError, said: bool = False) -> int:
+    """The exit status where stdout cannot be written to; says why, but not of a closed pipe."""
+    # What is left in the buffer must not be written again when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if isinstance(error, BrokenPipeError):
+        return BROKEN_PIPE
+    if not said:
+        complain(str(error))
+    return 1
 
 
 def bind_sort(arguments: list[str]) -> list[str]:
@@ -99,6 +120,7 @@ def _run(options: argparse.Namespace) -> int:
         session = Session(options)
         with session:
             status: int = options.run(session)
+            flush()
             return status
     except Denied as error:
         complain(str(error))

@@ -62,7 +62,9 @@ class Session:
         if not sys.stdout.isatty():
             return None
         told = os.environ.get("COLUMNS", "")
-        return int(told) if told.isdigit() else os.get_terminal_size(sys.stdout.fileno()).columns
+        if told.isdecimal() and int(told):
+            return int(told)
+        return os.get_terminal_size(sys.stdout.fileno()).columns or None  # 0: it was never told
 
     @property
     def bold(self) -> bool:
@@ -117,6 +119,11 @@ def settle_output() -> None:
     names = (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     locale = next((name for name in names if name), "C")
     plain = locale in ("C", "POSIX")
+    # One that the caller closed: its number must not become that of an object's fd.
+    if sys.stdout is None:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
