@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from bpflens.cli.options import count
 from bpflens.cli.session import Session
@@ -14,6 +15,10 @@ from bpflens.snapshot.access import examine
 from bpflens.snapshot.elements import Describer
 from bpflens.snapshot.overview import overview
 from bpflens.snapshot.take import Look
+
+if TYPE_CHECKING:
+    from bpflens.model.program import Program
+    from bpflens.snapshot.names import Names
 
 MOST = 10_000
 
@@ -48,6 +53,7 @@ def sweep(system: System, most: int) -> int:
         pass
     for _ in look.maps():
         pass
+    _read_code(system)
     describer = Describer(system)
     for found in system.maps():
         with found:
@@ -59,3 +65,33 @@ def sweep(system: System, most: int) -> int:
             except (BpflensError, OSError):
                 continue  # what cannot be read answers the same when the recording is looked at
     return len(errors) + len(look.errors)
+
+
+def _read_code(system: System) -> None:
+    """Ask what a listing of each program asks: its BTF, its symbols, its maps' variables.
+
+    Of the kernel's symbols only those are kept that were asked for: all are 5 MB. The kernel's own
+    BTF is as large and is kept only where a name takes it.
+    """
+    from bpflens.snapshot.names import Names
+
+    names = Names(system)
+    for program in system.programs():
+        with program:
+            try:
+                _read_program(program, names)
+            except (BpflensError, OSError):
+                continue
+
+
+def _read_program(program: Program, names: Names) -> None:
+    from bpflens.snapshot import machine
+    from bpflens.snapshot.code import Code
+
+    code = Code(program, names)
+    for _ in code.records():
+        pass
+    # what machine code calls; without capstone that has no more names than the listing
+    arch = machine.architecture(program.system)
+    for _ in machine.records(program, code, machine.disassembler(arch)):
+        pass

@@ -45,8 +45,11 @@ class Session:
     def save(self, path: str) -> None:
         """Write what was recorded."""
         if self.recorder is not None:
+            from bpflens.model import kallsyms
             from bpflens.snapshot.take import release
 
+            if self.system.symbols_asked is not None:
+                self.recorder.shorten(kallsyms.PATH, self.system.symbols_asked)
             kernel = release(self.system)
             self.recorder.save(path, {"kernel": kernel, "bpflens": __version__})
 

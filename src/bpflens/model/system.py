@@ -174,6 +174,12 @@ class System:
             self._kallsyms = kallsyms.read(self.host)
         return self._kallsyms
 
+    @property
+    def symbols_asked(self) -> bytes | None:
+        """The lines of /proc/kallsyms that names came from; None where it was not read."""
+        found = self._kallsyms
+        return None if found is None or isinstance(found, Missing) else found.excerpt()
+
     # --- BTF
 
     def btf(self, id: int) -> Btf | Missing:
