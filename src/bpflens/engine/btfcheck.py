@@ -25,6 +25,8 @@ LATIN = frozenset(range(0xC0, 0x100)) - {0xD7, 0xF7}
 """lib/ctype.c is of Latin-1: isalpha() is true for these."""
 _LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_") | LATIN
 _DIGITS = frozenset(b"0123456789")
+_SPECIAL = {b"bpf_spin_lock": 4, b"bpf_refcount": 4}
+"""Those of alloc_obj_fields[] that stand by themselves, and their sizes."""
 _DEPTH = 32
 """MAX_RESOLVE_DEPTH."""
 
@@ -195,8 +197,11 @@ class _Checker:
 
     def resolve(self, id: int, path: tuple[int, ...] = ()) -> None:
         """Everything a type refers to exists and does not contain the type itself."""
-        if id in path or len(path) >= _DEPTH:
-            raise err(errno.E2BIG if len(path) >= _DEPTH else errno.EINVAL)
+        # env_stack_push()
+        if len(path) >= _DEPTH:
+            raise err(errno.E2BIG)
+        if id in path:
+            raise err(errno.EEXIST)
         r = self.records[id]
         path = (*path, id)
         if r.kind in _MODIFIERS or r.kind == _VAR:
@@ -214,10 +219,14 @@ class _Checker:
             if self.kind_of(r.size) in (*_MODIFIERS, _PTR):
                 self.resolve(r.size, path)
         elif r.kind == _ARRAY:
-            element, index, _count = struct.unpack_from("<3I", self.data, r.at)
-            if self.stripped(index) != _INT:
+            element, index, count = struct.unpack_from("<3I", self.data, r.at)
+            if not self.regular(index) or self.stripped(index) != _INT:
                 _bad()
             self.sized(element, path)
+            if not self.regular(element):
+                _bad()
+            if count * self.size_of(element)[1] > 0xFFFFFFFF:
+                _bad()
         elif r.kind in (_STRUCT, _UNION):
             for n in range(r.vlen):
                 _name, member, where = struct.unpack_from("<3I", self.data, r.at + n * 12)
@@ -232,7 +241,14 @@ class _Checker:
                 if self.kind_of(type_id) not in (_VAR, _FUNC):
                     _bad()
         elif r.kind == _DECL_TAG:
-            if self.kind_of(r.size) not in (_STRUCT, _UNION, _FUNC, _VAR, _TYPEDEF):
+            kind = self.kind_of(r.size)
+            if kind not in (_STRUCT, _UNION, _FUNC, _VAR, _TYPEDEF):
+                _bad()
+            (component,) = struct.unpack_from("<i", self.data, r.at)
+            target = self.records[r.size]
+            if kind == _FUNC:
+                target = self.records[target.size]  # its prototype has the parameters
+            if component >= (0 if kind in (_VAR, _TYPEDEF) else target.vlen):
                 _bad()
         elif r.kind == _FUNC_PROTO:
             self.proto(r)
@@ -254,6 +270,12 @@ class _Checker:
             end = offset // 8 + size
         if end > r.size:
             _bad()
+
+    def regular(self, id: int) -> bool:
+        """btf_type_int_is_regular(): whole bytes, as arrays need them; or no integer."""
+        if self.stripped(id) != _INT:
+            return True
+        return self.int_bits(id) in (8, 16, 32, 64, 128)
 
     def int_bits(self, id: int) -> int:
         """The bits of an integer under modifiers, with its own offset."""
@@ -294,6 +316,31 @@ class _Checker:
             if name:
                 self.identifier(name)
 
+    def special(self) -> None:
+        """btf_parse_struct_metas(): structs with a lock, list or tree inside make sense."""
+        names = {
+            id: _SPECIAL[name]
+            for id, r in enumerate(self.records)
+            if r.kind == _STRUCT and (name := self.string(r.name)) in _SPECIAL
+        }
+        if not names:
+            return
+        for r in self.records:
+            if r.kind not in (_STRUCT, _UNION):
+                continue
+            fields = [
+                struct.unpack_from("<3I", self.data, r.at + n * 12)[1:] for n in range(r.vlen)
+            ]
+            if not any(member in names for member, _where in fields):
+                continue
+            if any((where & 0xFFFFFF if r.kflag else where) % 8 for _member, where in fields):
+                _bad()
+            good = [m for m, _where in fields if m in names and names[m] == self.records[m].size]
+            if not good:
+                raise err(errno.EFAULT)  # a record without a field
+            if len({self.string(self.records[m].name) for m in good}) < len(good):
+                raise err(errno.E2BIG)
+
     def stripped(self, id: int) -> int:
         """The kind under modifiers."""
         for _ in range(_DEPTH):
@@ -332,6 +379,7 @@ def check_btf(data: bytes) -> None:
     checker.metas()
     for id in range(1, len(checker.records)):
         checker.resolve(id)
+    checker.special()
 
 
 def _sections(data: bytes) -> tuple[bytes, bytes]:

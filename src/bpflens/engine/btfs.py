@@ -16,12 +16,15 @@ from bpflens.engine.creds import Cap, Creds
 from bpflens.engine.files import O_RDONLY, File, Node
 from bpflens.engine.info import copy_name
 from bpflens.engine.objects import Object, install
+from bpflens.engine.progs.log import Log
 from bpflens.errors import FormatError
 
 if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
 
 _INFO = struct.Struct("=QIIQII")
+_TRUE_SIZE = 28
+"""Offset of btf_log_true_size."""
 _LONGEST = 16 << 20
 """BTF_MAX_SIZE."""
 
@@ -134,12 +137,12 @@ class BtfObject(Object):
             return None
         fields = []
         lock = False
+        if any(member.bit_offset % 8 for member in found.members):
+            return None  # an error, which map_check_btf() takes for no record
         for member in found.members:
             inner = self.type(member.type_id)
-            if isinstance(inner, t.Struct) and inner.name in _SPECIAL:
-                size = _SPECIAL[inner.name]
-                if inner.size != size or member.bit_offset % 8:
-                    raise err(errno.EINVAL)
+            if isinstance(inner, t.Struct) and inner.size == _SPECIAL.get(inner.name):
+                size = inner.size
                 fields.append((member.bit_offset // 8, size))
                 lock = lock or inner.name == "bpf_spin_lock"
         return Special(tuple(fields), lock) if fields else None
@@ -192,24 +195,29 @@ def btf_load(call: Call, attr: BtfLoad) -> int:
     call.task.require(Cap.BPF)
     if attr.btf_size > _LONGEST:
         raise err(errno.E2BIG)
-    check_log(attr.btf_log_level, attr.btf_log_buf, attr.btf_log_size)
+    log = Log(attr.btf_log_level, attr.btf_log_buf, attr.btf_log_size)
     data = call.mem.read(attr.btf, attr.btf_size)
     try:
         check_btf(data)
+        if log.level:
+            _describe(log, data)
     finally:
-        if call.size >= 32:
-            call.put_u32(28, 0)
+        log.finish(call, _TRUE_SIZE)
     made = BtfObject(call.engine, call.task.creds, data)
     return install(call.task, made, O_RDONLY)
 
 
-def check_log(level: int, at: int, size: int) -> None:
-    """bpf_verifier_log_attr_valid()."""
-    if bool(at) != bool(size):
-        raise err(errno.EINVAL)
-    if at and not level:
-        raise err(errno.EINVAL)
-    if level & ~0xF:
-        raise err(errno.EINVAL)
-    if size > 0xFFFFFFFF >> 2:
-        raise err(errno.EINVAL)
+def _describe(log: Log, data: bytes) -> None:
+    """What was read, a line for the header's fields and for each type."""
+    types = Btf.parse(data)
+    magic, version, flags, length, *sections = struct.unpack_from("<HBBI4I", data)
+    names = ("type_off", "type_len", "str_off", "str_len")
+    log.add(f"magic: {magic:#x}\nversion: {version}\nflags: {flags:#x}\nhdr_len: {length}")
+    for name, value in zip(names, sections, strict=True):
+        log.add(f"{name}: {value}")
+    log.add(f"btf_total_size: {len(data)}")
+    for id in types.ids():
+        found = types[id]
+        kind = type(found).__name__.upper()
+        size = f" size={found.size}" if isinstance(found, t.Int) else ""
+        log.add(f"[{id}] {kind} {types.type_name(id) or '(anon)'}{size}")

@@ -248,6 +248,12 @@ class CgroupLink(Link):
         return f"cgroup_id:\t{number}\nattach_type:\t{self.attach_type}\n"
 
 
+def _check_lsm(attr: ProgQuery) -> None:
+    """The programs of many hooks could not be told apart without their flags."""
+    if attr.prog_cnt and attr.prog_ids and not attr.prog_attach_flags:
+        raise err(errno.EINVAL)
+
+
 def cgroup_of(call: Call, fd: int) -> Cgroup:
     """cgroup_get_from_fd(): EBADF for everything else."""
     return call.task.files.get(fd, Cgroup, errno.EBADF)
@@ -323,9 +329,7 @@ class Cgroups(Hook):
         if attr.query_flags and attr.prog_attach_flags:
             raise err(errno.EINVAL)
         if attr.attach_type == AttachType.LSM_CGROUP and not attr.query_flags:
-            # the programs of many hooks could not be told apart without their flags
-            if attr.prog_cnt and attr.prog_ids and not attr.prog_attach_flags:
-                raise err(errno.EINVAL)
+            _check_lsm(attr)
         found = hook_of(cgroup, attr.attach_type)
         if attr.query_flags:
             progs = effective(cgroup, attr.attach_type)

@@ -7,7 +7,7 @@ import errno
 from bpflens.abi.attrs import ProgLoad
 from bpflens.abi.enums import AttachType, Cmd, MapFlag, MapType, ProgType
 from bpflens.engine.bpffs import read_string
-from bpflens.engine.btfs import BtfObject, check_log
+from bpflens.engine.btfs import BtfObject
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.creds import Cap
 from bpflens.engine.files import O_RDWR
@@ -15,6 +15,7 @@ from bpflens.engine.maps.create import object_name
 from bpflens.engine.maps.nested import compatible
 from bpflens.engine.objects import install
 from bpflens.engine.progs import debug
+from bpflens.engine.progs.log import Log
 from bpflens.engine.progs.prog import Prog
 from bpflens.engine.progs.refs import References
 from bpflens.engine.progs.tag import digest
@@ -23,6 +24,8 @@ from bpflens.errors import ENOTSUPP
 
 _COMPLEXITY = 1_000_000
 """BPF_COMPLEXITY_LIMIT_INSNS."""
+_TRUE_SIZE = 140
+"""Offset of log_true_size."""
 _SLEEPABLE, _XDP_FRAGS, _DEV_BOUND_ONLY = 0x10, 0x20, 0x40
 _GPL = (
     b"GPL", b"GPL v2", b"GPL and additional rights", b"Dual BSD/GPL", b"Dual MIT/GPL",
@@ -170,19 +173,15 @@ def _offload(call: Call, attr: ProgLoad) -> None:
 
 def _verify(call: Call, attr: ProgLoad, made: Prog, insns: bytes) -> None:
     """bpf_check()."""
-    check_log(attr.log_level, attr.log_buf, attr.log_size)
+    log = Log(attr.log_level, attr.log_buf, attr.log_size)
     try:
         refs = References(call, attr, made)
-        found = translate(call, attr, made, insns, refs)
+        found = translate(call, attr, made, insns, refs, log)
         for used in refs.maps:  # bpf_check_tail_call()
             if used.type == MapType.PROG_ARRAY and not compatible(used, made):
                 raise err(errno.EINVAL)
-    except OSError:
-        if call.size >= 144:
-            call.put_u32(140, 0)
-        raise
-    if call.size >= 144:
-        call.put_u32(140, 0)
+    finally:
+        log.finish(call, _TRUE_SIZE)
     for used in refs.maps:
         made.bind(used)
     debug.keep(made, found)

@@ -3,22 +3,39 @@
 It refuses only what Linux refuses for sure. On every path that is surely possible it checks that
 registers are written before they are read, that r10 is not written, that the stack is used inside
 its 512 bytes, that memory is not reached through plain numbers, that reserved fields are zero, that
-helpers exist, and that a constant return value is one that the program type may return.
+helpers exist, that map values are checked for NULL and used within their size, that a call chain
+has stack enough, and that a constant return value is one that the program type may return.
 
-It does not check: which helpers and kfuncs a program type may call, the types and ranges of their
-arguments, access to context, packets and map values, alignment, pointer leaks, locks, references,
-iterators, loops that end late, or a branch after a comparison whose outcome it cannot be sure of:
-a path beyond such a comparison is followed, but an error found there is not one.
+It does not check: which helpers and kfuncs a program type may call (but for a few), the types and
+ranges of their arguments (but for maps and keys), packets, most of the context, alignment outside
+the stack, pointers that went through memory, most pointer leaks, locks, references, iterators,
+loops that end late, or a branch after a comparison whose outcome it cannot be sure of: a path
+beyond such a comparison is followed, but an error found there is not one.
 """
 
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any
 
-from bpflens.abi.enums import AttachType, ProgType
+from bpflens.abi.enums import MapFlag, MapType, ProgType
 from bpflens.engine.call import err
 from bpflens.engine.progs.code import distance, is_pseudo_call
+from bpflens.engine.progs.facts import (
+    ARGS,
+    CTX_SIZES,
+    CTX_WRITABLE,
+    GPL_ONLY,
+    LOOKUP,
+    NEEDS_MAP,
+    ONLY_FOR,
+    PLAIN_VALUES,
+    SCALARS,
+    TAIL_CALL,
+    return_range,
+)
+from bpflens.engine.progs.values import M64, OTHER, UNKNOWN, UNSET, compute, decide
 from bpflens.insn import Insn
 from bpflens.insn import opcodes as op
 from bpflens.insn.helpers import HELPERS
@@ -26,51 +43,15 @@ from bpflens.insn.helpers import HELPERS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_M64 = (1 << 64) - 1
+    from bpflens.engine.maps.base import Map
+    from bpflens.engine.progs.log import Log
+    from bpflens.engine.progs.prog import Prog
+
 _LIMIT = 20_000
 """Instructions to simulate; beyond, the program is taken."""
+EQUAL = (op.JEQ, op.JNE)
 _FRAMES = 8
 """MAX_CALL_FRAMES."""
-
-# What a register holds: nothing yet, a number that Linux knows nothing about, something else,
-# a pointer into the stack (with its offset), or a known number: an int.
-UNSET, UNKNOWN, OTHER = "unset", "unknown", "other"
-
-_SCALARS = {5: 0, 7: 0, 8: 0, 14: 0, 15: 0, 125: 0}
-"""Helpers that return a number of which nothing is known, and how many arguments they read."""
-_ARGS = _SCALARS | {1: 2, 2: 4, 3: 2, 12: 3, 35: 0}
-
-_RETURNS = {
-    ProgType.CGROUP_SOCK: (0, 1),
-    ProgType.SOCK_OPS: (0, 1),
-    ProgType.CGROUP_DEVICE: (0, 1),
-    ProgType.CGROUP_SYSCTL: (0, 1),
-    ProgType.CGROUP_SOCKOPT: (0, 1),
-    ProgType.SK_LOOKUP: (0, 1),
-    ProgType.NETFILTER: (0, 1),
-}
-"""check_return_code(): what a program may return, where that does not depend on more."""
-_ONLY_ONE = (
-    *(AttachType.CGROUP_UDP4_RECVMSG, AttachType.CGROUP_UDP6_RECVMSG),
-    *range(AttachType.CGROUP_INET4_GETPEERNAME, AttachType.CGROUP_INET6_GETSOCKNAME + 1),
-    *range(AttachType.CGROUP_UNIX_RECVMSG, AttachType.CGROUP_UNIX_GETSOCKNAME + 1),
-)
-_BINDS = (AttachType.CGROUP_INET4_BIND, AttachType.CGROUP_INET6_BIND)
-
-
-def return_range(type: int, attach: int) -> tuple[int, int] | None:
-    """The values that a program may return; None for any."""
-    if type == ProgType.CGROUP_SKB:
-        return (0, 3) if attach == AttachType.CGROUP_INET_EGRESS else (0, 1)
-    if type == ProgType.CGROUP_SOCK_ADDR:
-        if attach in _ONLY_ONE:
-            return (1, 1)
-        return (0, 3) if attach in _BINDS else (0, 1)
-    if type == ProgType.TRACING and attach in (AttachType.TRACE_FENTRY, AttachType.TRACE_FEXIT):
-        return (0, 0)
-    if type == ProgType.TRACING and attach == AttachType.TRACE_ITER:
-        return (0, 1)
-    return _RETURNS.get(ProgType(type))
 
 
 class _Path:
@@ -98,11 +79,13 @@ class _Path:
 class Result:
     """What simulation found out."""
 
-    __slots__ = ("exact", "insns", "returns", "seen")
+    __slots__ = ("depths", "exact", "insns", "returns", "seen")
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
         self.insns = 0
+        self.depths: dict[int, int] = {}
+        """Function (where it begins) → bytes of stack that it uses."""
         self.returns: set[int] = set()
         """Known return values."""
         self.exact = True
@@ -112,8 +95,24 @@ class Result:
 class Verifier:
     """Follows the paths through one program."""
 
-    def __init__(self, insns: Sequence[Insn], type: int, attach: int) -> None:
+    def __init__(
+        self,
+        insns: Sequence[Insn],
+        made: Prog,
+        maps: dict[int, Map],
+        starts: Sequence[int],
+        leaks: bool,
+        log: Log,
+    ) -> None:
+        """`leaks` says that pointers may be given away (CAP_PERFMON)."""
         self.insns = insns
+        self.leaks = leaks
+        self.log = log
+        self.type = type = made.type
+        self.gpl = made.gpl
+        self.maps = maps
+        self.starts = starts
+        attach = made.attach_type
         self.range = return_range(type, attach)
         self.result = Result()
         self.opaque = any(
@@ -123,11 +122,24 @@ class Verifier:
             for insn in insns
         )
         """Iterators, exceptions and callbacks change where control goes."""
+        self.lookups = 0
 
     def run(self) -> Result:
         """Raise what Linux answers to a bad program; else what was found out."""
+        try:
+            self.follow()
+            self.check_depth()
+        finally:
+            self.log.add(
+                f"processed {self.result.insns} insns (limit 1000000) max_states_per_insn 0 "
+                "total_states 0 peak_states 0 mark_read 0"
+            )
+        return self.result
+
+    def follow(self) -> None:
+        """do_check(): every path, from the first instruction on."""
         regs: list[object] = [UNSET] * 11
-        regs[1] = OTHER
+        regs[1] = ("ctx", 0)
         regs[10] = ("fp", 0)
         todo = [_Path(0, regs, self.opaque, (), frozenset())]
         visited: set[object] = set()
@@ -141,20 +153,20 @@ class Verifier:
                 self.result.insns += 1
                 if self.result.insns > _LIMIT:
                     self.result.exact = False
-                    return self.result
+                    return
                 following = self.step(path)
                 if len(following) == 2:
                     todo.append(following[1])
                 if not following:
                     break
                 path = following[0]
-        return self.result
 
     # --- errors
 
-    def refuse(self, path: _Path, code: int) -> None:
+    def refuse(self, path: _Path, code: int, words: str = "") -> None:
         """An error, if the path is possible for sure. The path ends here either way."""
         if not path.doubt:
+            self.log.add(words or f"invalid instruction {path.at}")
             raise err(code)
         self.result.exact = False
         raise _Dead
@@ -165,7 +177,7 @@ class Verifier:
         if reg > 10:
             self.refuse(path, errno.EINVAL)
         if value is UNSET:
-            self.refuse(path, errno.EACCES)
+            self.refuse(path, errno.EACCES, f"R{reg} !read_ok")
         return value
 
     def write(self, path: _Path, reg: int, value: object) -> None:
@@ -173,7 +185,7 @@ class Verifier:
         if reg > 10:
             self.refuse(path, errno.EINVAL)
         if reg == 10:
-            self.refuse(path, errno.EACCES)
+            self.refuse(path, errno.EACCES, "frame pointer is read only")
         path.regs[reg] = value
 
     # --- one instruction
@@ -205,8 +217,6 @@ class Verifier:
             ):
                 self.refuse(path, errno.EINVAL)
             value = self.read(path, dst)
-            if isinstance(value, tuple):
-                self.refuse(path, errno.EACCES)
             self.write(path, dst, UNKNOWN if value is UNKNOWN and wide else OTHER)
             return self.on(path)
         if operation == op.MOV:
@@ -218,14 +228,14 @@ class Verifier:
         else:
             if src or off > 1 or (off == 1 and operation not in (op.DIV, op.MOD)) or off < 0:
                 self.refuse(path, errno.EINVAL)
-            right = imm & _M64 if wide else imm & 0xFFFFFFFF
+            right = imm & M64 if wide else imm & 0xFFFFFFFF
         left = self.read(path, dst)
         if operation in (op.DIV, op.MOD) and not code & op.X and not imm:
             self.refuse(path, errno.EINVAL)
         shifts = operation in (op.LSH, op.RSH, op.ARSH) and not code & op.X
         if shifts and not 0 <= imm < (64 if wide else 32):
             self.refuse(path, errno.EINVAL)
-        self.write(path, dst, _compute(operation, left, right, wide, off))
+        self.write(path, dst, compute(operation, left, right, wide, off))
         return self.on(path)
 
     def mov(self, path: _Path, insn: Insn, wide: bool) -> list[_Path]:
@@ -242,13 +252,13 @@ class Verifier:
         else:
             if src or off:
                 self.refuse(path, errno.EINVAL)
-            value = imm & _M64 if wide else imm & 0xFFFFFFFF
+            value = imm & M64 if wide else imm & 0xFFFFFFFF
         self.write(path, dst, value)
         return self.on(path)
 
     def load(self, path: _Path, insn: Insn) -> list[_Path]:
         """BPF_LDX."""
-        self.memory(path, insn, self.read(path, insn.src), insn.src)
+        self.memory(path, insn, self.read(path, insn.src))
         self.write(path, insn.dst, OTHER)
         return self.on(path)
 
@@ -258,14 +268,14 @@ class Verifier:
         if code & 7 == op.ST:
             if src:
                 self.refuse(path, errno.EINVAL)
-            self.memory(path, insn, self.read(path, dst), dst)
+            self.memory(path, insn, self.read(path, dst), "w")
             return self.on(path)
         if code & 0xE0 == op.ATOMIC:
             return self.atomic(path, insn)
         if imm:
             self.refuse(path, errno.EINVAL)
         self.read(path, src)
-        self.memory(path, insn, self.read(path, dst), dst)
+        self.memory(path, insn, self.read(path, dst), "w")
         return self.on(path)
 
     def atomic(self, path: _Path, insn: Insn) -> list[_Path]:
@@ -273,13 +283,16 @@ class Verifier:
         if insn.imm not in _ATOMICS:
             self.refuse(path, errno.EINVAL)
         if insn.imm == op.LOAD_ACQ:
-            self.memory(path, insn, self.read(path, insn.src), insn.src)
+            self.memory(path, insn, self.read(path, insn.src))
             self.write(path, insn.dst, OTHER)
             return self.on(path)
         if insn.imm != op.STORE_REL and insn.code & 0x18 not in (op.W, op.DW):
             self.refuse(path, errno.EINVAL)
         self.read(path, insn.src)
-        self.memory(path, insn, self.read(path, insn.dst), insn.dst)
+        base = self.read(path, insn.dst)
+        if isinstance(base, tuple) and base[0] == "ctx":
+            self.refuse(path, errno.EACCES)
+        self.memory(path, insn, base, "rw")
         if insn.imm == op.CMPXCHG:
             self.read(path, 0)
             self.write(path, 0, OTHER)
@@ -287,15 +300,59 @@ class Verifier:
             self.write(path, insn.src, OTHER)
         return self.on(path)
 
-    def memory(self, path: _Path, insn: Insn, base: object, reg: int) -> None:
-        """check_mem_access(), for what is surely stack and for what is surely no pointer."""
-        if isinstance(base, tuple):
-            start = base[1] + insn.off
-            size = op.SIZE_BYTES[insn.code & 0x18]
-            if not start >= -op.STACK_LIMIT or start + size > 0:
-                self.refuse(path, errno.EACCES)
-        elif isinstance(base, int) or base is UNKNOWN:
+    def memory(self, path: _Path, insn: Insn, base: object, how: str = "r") -> None:
+        """check_mem_access(), for pointers that are known, and for what is surely none."""
+        size = op.SIZE_BYTES[insn.code & 0x18]
+        if isinstance(base, int) or base is UNKNOWN:
             self.refuse(path, errno.EACCES)
+        if not isinstance(base, tuple):
+            return
+        bad = False
+        if base[0] == "fp":
+            self.stack(path, base[1] + insn.off, size, aligned=True)
+        elif base[0] == "ctx":
+            start = base[1] + insn.off
+            bad = start < 0 or start + size > CTX_SIZES.get(self.type, 1 << 20)
+            if "w" in how and self.type in CTX_WRITABLE:
+                low, high = CTX_WRITABLE[self.type]
+                bad = bad or not low <= start < high
+        elif base[0] == "value":
+            used, start = base[1], base[2] + insn.off
+            bad = not 0 <= start <= used.value_size - size and used.type != MapType.ARENA
+            bad = bad or ("w" in how and bool(used.flags & MapFlag.RDONLY_PROG))
+            bad = bad or ("r" in how and bool(used.flags & MapFlag.WRONLY_PROG))
+        elif base[0] == "map":
+            bad = "w" in how
+        else:  # a value that may not be there, or a context that was moved
+            bad = base[0] == "null" or self.type != ProgType.SYSCALL
+        if bad:
+            self.refuse(path, errno.EACCES)
+
+    def stack(self, path: _Path, start: int, size: int, aligned: bool = False) -> None:
+        """check_stack_access_within_bounds(); slots are only reached at multiples of the size."""
+        if (aligned and start % size) or not -op.STACK_LIMIT <= start <= -size:
+            self.refuse(path, errno.EACCES)
+        function = self.starts[bisect_right(self.starts, path.at) - 1]
+        if path.doubt:
+            return
+        depths = self.result.depths
+        depths[function] = max(depths.get(function, 0), -start)
+
+    def check_depth(self, function: int = 0, above: int = 0, depth: int = 0) -> None:
+        """check_max_stack_depth(): all functions of a chain share 512 bytes."""
+        above += max(self.result.depths.get(function, 0) + 15 & ~15, 16)
+        if above > op.STACK_LIMIT:
+            raise err(errno.EACCES)
+        at = bisect_right(self.starts, function)
+        end = self.starts[at] if at < len(self.starts) else len(self.insns)
+        callees = {
+            n + 1 + self.insns[n].imm
+            for n in range(function, end)
+            if is_pseudo_call(self.insns[n]) and n in self.result.seen
+        }
+        if depth < _FRAMES:
+            for callee in callees:
+                self.check_depth(callee, above, depth + 1)
 
     def wide(self, path: _Path, insn: Insn) -> list[_Path]:
         """BPF_LD: a 64-bit number, or a load from the packet."""
@@ -313,9 +370,13 @@ class Verifier:
         if insn.off:
             self.refuse(path, errno.EINVAL)
         value: object = OTHER
+        high = self.insns[path.at + 1].imm & 0xFFFFFFFF
+        used = self.maps.get(path.at)
         if insn.src == 0:
-            high = self.insns[path.at + 1].imm
-            value = (high & 0xFFFFFFFF) << 32 | insn.imm & 0xFFFFFFFF
+            value = high << 32 | insn.imm & 0xFFFFFFFF
+        elif used:
+            by_value = insn.src in (op.PSEUDO_MAP_VALUE, op.PSEUDO_MAP_IDX_VALUE)
+            value = ("value", used, high) if by_value else ("map", used)
         self.write(path, insn.dst, value)
         return self.on(path, 2)
 
@@ -359,10 +420,12 @@ class Verifier:
         else:
             if src:
                 self.refuse(path, errno.EINVAL)
-            right = imm & _M64
+            right = imm & M64
         left = self.read(path, dst)
         narrow = code & 7 == op.JMP32
-        taken = _decide(code & 0xF0, left, right, narrow)
+        if isinstance(left, tuple) and right == 0 and not narrow and code & 0xF0 in EQUAL:
+            return self.null_check(path, left, code & 0xF0 == op.JEQ, off)
+        taken = decide(code & 0xF0, left, right, narrow)
         if taken is not None:
             return self.go(path, off) if taken else self.on(path)
         sure = left is UNKNOWN and isinstance(right, int) and not narrow and 0 < right < 1 << 31
@@ -373,6 +436,24 @@ class Verifier:
             if value is UNKNOWN:  # copies share what a comparison teaches
                 path.regs[reg] = OTHER
         other = self.fork(path, off)
+        return [*self.on(path), other]
+
+    def null_check(
+        self, path: _Path, pointer: tuple[Any, ...], equal: bool, off: int
+    ) -> list[_Path]:
+        """mark_ptr_or_null_regs(): on one way the value is there, on the other it is 0."""
+        if pointer[0] == "value":
+            return self.on(path) if equal else self.go(path, off)
+        if pointer[0] not in ("ctx", "null"):
+            path.doubt = True
+            self.result.exact = False
+        other = self.fork(path, off)
+        if pointer[0] == "null":
+            zero, there = (other, path) if equal else (path, other)
+            for reg in range(11):
+                if path.regs[reg] == pointer:
+                    zero.regs[reg] = 0
+                    there.regs[reg] = ("value", pointer[1], 0)
         return [*self.on(path), other]
 
     def call(self, path: _Path, insn: Insn) -> list[_Path]:
@@ -402,16 +483,50 @@ class Verifier:
         else:
             if insn.imm not in HELPERS or insn.imm == 0:
                 self.refuse(path, errno.EINVAL)
-            for reg in range(1, 1 + _ARGS.get(insn.imm, 0)):
-                self.read(path, reg)
-            result = UNKNOWN if insn.imm in _SCALARS else OTHER
-            if insn.imm not in _ARGS:
-                path.doubt = True
-                self.result.exact = False
+            result = self.helper(path, insn.imm)
         for reg in range(1, 6):
             path.regs[reg] = UNSET
         path.regs[0] = result
         return self.on(path)
+
+    def helper(self, path: _Path, number: int) -> object:
+        """check_helper_call(), for the helpers that are known here; returns what r0 holds then."""
+        if self.type not in ONLY_FOR.get(number, (self.type,)):
+            self.refuse(path, errno.EINVAL)
+        if number in GPL_ONLY and not self.gpl:
+            self.refuse(path, errno.EINVAL)
+        for reg in range(1, 1 + ARGS.get(number, 0)):
+            self.read(path, reg)
+        needed = NEEDS_MAP.get(number)
+        second = path.regs[2]
+        known = needed and isinstance(second, tuple) and second[0] == "map"
+        if known and second[1].type != needed:  # type: ignore[index]
+            self.refuse(path, errno.EINVAL)
+        if number == LOOKUP:
+            return self.lookup(path)
+        if number == TAIL_CALL:
+            return UNSET
+        if number in SCALARS:
+            return UNKNOWN
+        if number not in ARGS:
+            path.doubt = True
+            self.result.exact = False
+        return OTHER
+
+    def lookup(self, path: _Path) -> object:
+        """map_lookup_elem: a map, and a key of its size."""
+        where, key = path.regs[1], path.regs[2]
+        if isinstance(where, int) or where is UNKNOWN:
+            self.refuse(path, errno.EACCES)
+        if not isinstance(where, tuple) or where[0] != "map":
+            return OTHER
+        used = where[1]
+        if isinstance(key, tuple) and key[0] == "fp":
+            self.stack(path, key[1], used.key_size)
+        if used.type not in PLAIN_VALUES:
+            return OTHER
+        self.lookups += 1
+        return ("null", used, self.lookups)
 
     def leave(self, path: _Path, insn: Insn) -> list[_Path]:
         """BPF_EXIT: back to the caller, or out."""
@@ -425,6 +540,8 @@ class Verifier:
             path.at = back
             return [path]
         value = self.read(path, 0)
+        if isinstance(value, tuple) and not self.leaks:
+            self.refuse(path, errno.EACCES, "R0 leaks addr as return value")
         if isinstance(value, int):
             self.result.returns.add(value)
         if isinstance(value, int) and self.range and not self.opaque:
@@ -451,60 +568,3 @@ _CLASSES = {
 _ATOMICS = {
     kind | fetch for kind in op.ATOMIC_NAMES for fetch in (0, op.FETCH)
 } | {op.XCHG, op.CMPXCHG, op.LOAD_ACQ, op.STORE_REL}  # fmt: skip
-
-
-def _signed(value: int, bits: int) -> int:
-    value &= (1 << bits) - 1
-    return value - (1 << bits) if value >> bits - 1 else value
-
-
-def _compute(operation: int, left: object, right: object, wide: bool, off: int) -> object:
-    """The result where both sides are known; a moved stack pointer; else something."""
-    bits = 64 if wide else 32
-    mask = (1 << bits) - 1
-    if isinstance(left, tuple) and isinstance(right, int) and wide:
-        if operation == op.ADD:
-            return (left[0], left[1] + _signed(right, 64))
-        if operation == op.SUB:
-            return (left[0], left[1] - _signed(right, 64))
-    if not isinstance(left, int) or not isinstance(right, int):
-        return OTHER
-    left &= mask
-    right &= mask
-    if operation == op.ARSH:
-        return _signed(left, bits) >> (right & bits - 1) & mask
-    simple = _ALU.get(operation)
-    # the kernel does not work out a division, and knows less than we do after a large shift
-    return (
-        simple(left, right & bits - 1 if operation in _SHIFTS else right) & mask
-        if simple
-        else OTHER
-    )
-
-
-_SHIFTS = (op.LSH, op.RSH)
-_ALU = {
-    op.ADD: lambda a, b: a + b,
-    op.SUB: lambda a, b: a - b,
-    op.MUL: lambda a, b: a * b,
-    op.OR: lambda a, b: a | b,
-    op.AND: lambda a, b: a & b,
-    op.XOR: lambda a, b: a ^ b,
-    op.LSH: lambda a, b: a << b,
-    op.RSH: lambda a, b: a >> b,
-}
-
-
-def _decide(operation: int, left: object, right: object, narrow: bool) -> bool | None:
-    """Whether a jump is taken, where both sides are known: is_branch_taken()."""
-    if not isinstance(left, int) or not isinstance(right, int):
-        return None
-    bits = 32 if narrow else 64
-    mask = (1 << bits) - 1
-    a, b = left & mask, right & mask
-    sa, sb = _signed(a, bits), _signed(b, bits)
-    return {
-        op.JEQ: a == b, op.JNE: a != b, op.JGT: a > b, op.JGE: a >= b, op.JLT: a < b,
-        op.JLE: a <= b, op.JSET: bool(a & b), op.JSGT: sa > sb, op.JSGE: sa >= sb,
-        op.JSLT: sa < sb, op.JSLE: sa <= sb,
-    }[operation]  # fmt: skip

@@ -7,6 +7,7 @@ import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import AttachType, ProgType
+from bpflens.engine.creds import Cap
 from bpflens.engine.progs import debug
 from bpflens.engine.progs.code import (
     check_flow,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from bpflens.abi.attrs import ProgLoad
     from bpflens.engine.call import Call
     from bpflens.engine.maps.base import Map
+    from bpflens.engine.progs.log import Log
     from bpflens.engine.progs.prog import Prog
     from bpflens.engine.progs.refs import References
 
@@ -35,7 +37,9 @@ class Translated(NamedTuple):
     """Old index of an instruction → where it is now."""
 
 
-def translate(call: Call, attr: ProgLoad, made: Prog, data: bytes, refs: References) -> Translated:
+def translate(
+    call: Call, attr: ProgLoad, made: Prog, data: bytes, refs: References, log: Log
+) -> Translated:
     """bpf_check() in its order; fills in what a dump of `made` shows."""
     insns = decode(data)
     info = debug.Debug(call, attr)
@@ -46,7 +50,7 @@ def translate(call: Call, attr: ProgLoad, made: Prog, data: bytes, refs: Referen
     refs.resolve(insns)
     check_flow(insns, starts)
     debug.check_target(made)
-    result = Verifier(insns, made.type, made.attach_type).run()
+    result = Verifier(insns, made, refs.places, starts, call.task.capable(Cap.PERFMON), log).run()
     egress = made.attach_type == AttachType.CGROUP_INET_EGRESS
     made.enforced = made.type == ProgType.CGROUP_SKB and egress and bool(result.returns & {2, 3})
     seen = set(result.seen)
