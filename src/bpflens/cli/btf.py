@@ -38,7 +38,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     dump.add_argument("--format", choices=("c", "json", "raw"), default=None,
                       help="default: c; json with --json")  # fmt: skip
     dump.add_argument("--type", metavar="NAME",
-                      help="one type with everything it needs: task_struct, 'struct foo'")  # fmt: skip
+                      help="one type with all it needs: task_struct, 'struct foo'")  # fmt: skip
     dump.add_argument("--base", metavar="FILE",
                       help="what the BTF of file:PATH continues, or vmlinux")  # fmt: skip
     dump.set_defaults(run=dump_types)
@@ -112,7 +112,9 @@ def _source(system: System, text: str, base: str | None) -> Source:
         case "map" if colon:
             return _source_of_map(system, selectors.number(value, DUMP_FORMS))
     if text == "vmlinux":
-        return Source(known(system.kernel_types()))
+        from bpflens.cli.typefile import kernel_types
+
+        return Source(kernel_types(system))
     with _object(system, text) as found:
         return Source(known(found.types()))
 
@@ -137,8 +139,7 @@ def known(types: Btf | Missing) -> Btf:
 
 def _object(system: System, text: str) -> BtfObject:
     """The BTF object of an ID or a name, open."""
-    _, colon, value = text.partition(":")
-    if colon or text.isdigit():
+    if ":" in text or text.isdigit():
         selector = selectors.parse(text, ("id",), OBJECT_FORMS)
         return system.btf_object(int(selector.value))
     for found in system.btf_objects():

@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterable
 
 from bpflens.cli import output, selectors
-from bpflens.cli.keys import key_bytes
-from bpflens.cli.options import add_verb, seconds
-from bpflens.cli.progress import progress
+from bpflens.cli.elements import dump_map, get_field, lookup_element
+from bpflens.cli.options import add_verb, common_options, seconds
+from bpflens.cli.reading import KEY_FORMS, reading_options
 from bpflens.cli.session import Session
-from bpflens.model.elements import Element, ElementWalk
-from bpflens.model.map import Map
-from bpflens.present import documents
 from bpflens.present.columns import ELEMENTS, MAPS
-from bpflens.snapshot.elements import Describer, fields_of, named_map
 from bpflens.snapshot.take import Look
 
 
@@ -27,12 +22,23 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     dump = add_verb(verbs, "dump", "the elements of a map", ELEMENTS, dump_map)
     dump.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
     dump.add_argument("--seconds", type=seconds, metavar="S", help="stop after this time")
+    dump.add_argument("--recurse", action="store_true",
+                      help="with the elements of the maps inside a map of maps")  # fmt: skip
     lookup = add_verb(verbs, "lookup", "one element of a map", ELEMENTS, lookup_element)
     lookup.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
-    lookup.add_argument(
-        "key", nargs="?", metavar="KEY",
-        help="a number, or hex:01000000 for the bytes; none for a queue or stack",
-    )  # fmt: skip
+    lookup.add_argument("key", nargs="?", metavar="KEY",
+                        help=f"{KEY_FORMS}; none for a queue or stack")  # fmt: skip
+    words = "one field of an element, and nothing else"
+    get = verbs.add_parser("get", help=words, description=words, parents=[common_options()])
+    get.set_defaults(run=get_field)
+    get.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
+    get.add_argument("key", metavar="KEY", help=KEY_FORMS)
+    get.add_argument("field", metavar="FIELD", nargs="?", default="value",
+                     help="value (default), value.packets, key.pid")  # fmt: skip
+    for verb in (dump, lookup, get):
+        reading_options(verb)
+        verb.add_argument("--sum", action="store_true",
+                          help="add up what the CPUs have, number by number")  # fmt: skip
 
 
 def list_maps(session: Session) -> int:
@@ -49,61 +55,3 @@ def show_maps(session: Session) -> int:
     selector = session.options.selector
     chosen = selectors.maps(session.system, selector) if selector else None
     return output.show(session, choice, look.maps(chosen), look.errors, detail=True)
-
-
-def dump_map(session: Session) -> int:
-    """`map dump MAP`."""
-    choice = output.Choice(ELEMENTS, session.options)
-    with selectors.one_map(session.system, session.options.selector) as found:
-        # Sorting and conditions choose among all elements; without them the walk can stop early.
-        early = None if choice.sort or session.options.where else choice.limit
-        if early is not None:
-            choice.limit = None  # the walk keeps it, and knows whether there was more
-        walk = found.items(early, session.options.seconds)
-        elements = progress(walk, found.basic().max_entries)
-        _write(session, choice, found, elements, walk)
-    if walk.complete or walk.limited:
-        return 0
-    return 1
-
-
-def lookup_element(session: Session) -> int:
-    """`map lookup MAP [KEY]`."""
-    choice = output.Choice(ELEMENTS, session.options)
-    with selectors.one_map(session.system, session.options.selector) as found:
-        key = key_bytes(session.options.key, found.basic().key_size)
-        _write(session, choice, found, [found.lookup(key)], None)
-    return 0
-
-
-def _write(
-    session: Session,
-    choice: output.Choice,
-    found: Map,
-    elements: Iterable[Element],
-    walk: ElementWalk | None,
-) -> None:
-    columns = choice.columns or tuple(map(ELEMENTS.column, fields_of(found.facts)))
-    records = choice.records(Describer(session.system).records(elements))
-    match session.form:
-        case "json":
-            output.write(
-                documents.document(
-                    ELEMENTS.kind,
-                    map(documents.item_of(columns), records),
-                    [],
-                    lambda: walk is None or walk.complete,
-                    {"map": named_map(found)},
-                    lambda: {"why": walk.why} if walk and not walk.complete else {},
-                )
-            )
-        case "jsonl":
-            output.write(documents.lines(map(documents.item_of(columns), records)))
-        case "csv":
-            output.write(documents.sheet(columns, records))
-        case _:
-            from bpflens.present import table
-
-            output.write(table.streamed(columns, records))
-    if walk is not None and not walk.complete and session.form != "json":
-        output.note(f"not all elements: {walk.why}")

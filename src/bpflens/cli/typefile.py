@@ -14,6 +14,14 @@ if TYPE_CHECKING:
 MAX_FILE = 1 << 31
 
 
+def kernel_types(system: System) -> Btf:
+    """The kernel's own types. Raises NotFound with the reason where they could not be had."""
+    types = system.kernel_types()
+    if isinstance(types, Missing):
+        raise NotFound(f"the kernel's types: {types.detail or types}")
+    return types
+
+
 def read_types(system: System, path: str, base: str | None = None) -> Btf:
     """The types in a file; `base` is what they continue: another file, or `vmlinux`.
 
@@ -24,10 +32,7 @@ def read_types(system: System, path: str, base: str | None = None) -> Btf:
 
     under = None
     if base == "vmlinux":
-        types = system.kernel_types()
-        if isinstance(types, Missing):
-            raise NotFound(types.detail)
-        under = types
+        under = kernel_types(system)
     elif base is not None:
         under = read_types(system, base)
     try:

@@ -41,10 +41,12 @@ class ByType:
 
     def __init__(self, btf: Btf, type_id: int) -> None:
         from bpflens.btf.spell import spell
+        from bpflens.btf.types import DataSec
 
         self.btf = btf
         self.type_id = type_id
-        self.name = spell(btf, type_id)
+        section = btf.kind(type_id) is DataSec
+        self.name = btf.type_name(type_id) if section else spell(btf, type_id)
 
     def read(self, data: bytes) -> Plain:
         """See `Reading.read`."""

@@ -95,6 +95,18 @@ class Noun(NamedTuple):
         return tuple(c for c in self.columns if c.json or self.parts.get(c.key, Part(0)) & asked)
 
 
+def inner_items(record: Any) -> dict[str, Any] | None:
+    """The elements of an inner map, as a JSON document has them."""
+    from bpflens.present.documents import item_of
+
+    if record.inner is None:
+        return None
+    columns = tuple(map(ELEMENTS.column, record.inner.fields))
+    items = [*map(item_of(columns), record.inner.records)]
+    done: bool = record.inner.complete
+    return {"items": items, "complete": done} | ({} if done else {"why": record.inner.why})
+
+
 def row_of(columns: tuple[Column, ...]) -> Callable[[Any], tuple[Any, ...]]:
     """A function that takes a record's values for these columns."""
     if any(c.get for c in columns):
@@ -268,6 +280,8 @@ ELEMENTS = Noun(
         Column("device", "DEVICE", "its name in this network namespace", 3),
         Column("queue_size", "QUEUE", "packets that the CPU's slot queues", 3, True),
         Column("cookie", "COOKIE", "the socket, by its cookie", 3, True, wide=True),
+        Column("elements", "ELEMENTS", "the elements of the inner map", json=False,
+               get=inner_items),
         Column("formatted", "FORMATTED", "key and value as their types read them", 3, wide=True,
                show=part_text),
     ),

@@ -67,9 +67,11 @@ def safe(value: Any) -> Any:
     return value
 
 
-def lines(items: Iterable[Item]) -> Iterator[str]:
-    """A line an item."""
+def lines(items: Iterable[Item], apart: bool = False) -> Iterator[str]:
+    """A line an item; `apart` where objects inside an item may begin with any key."""
     items = iter(items)
+    if apart:
+        yield from map(encode, items)
     while batch := list(islice(items, BATCH)):
         # Inside a string a quote is escaped, so `}, {"` can only stand between two objects; the
         # first key of an item, which no object inside an item begins with, tells which.
@@ -85,12 +87,13 @@ def document(
     complete: Callable[[], bool],
     head: Item | None = None,
     tail: Callable[[], Item] = dict,
+    apart: bool = False,
 ) -> Iterator[str]:
     """The lines of one document. `errors` and `complete` are asked after the last item."""
     first: Item = {"schema": SCHEMA, "kind": kind} | (head or {})
     yield encode(first)[:-1] + ', "items": ['
     before = ""
-    for line in lines(items):
+    for line in lines(items, apart):
         if before:
             yield before + ","
         before = line

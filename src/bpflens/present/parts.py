@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from bpflens.errors import UsageError
+from bpflens.present import table
 from bpflens.present.columns import ELEMENTS, Column, Noun
 from bpflens.present.text import part_text
 
@@ -110,3 +111,22 @@ def _leaves(value: Any, path: str) -> Iterator[str]:
             yield from _leaves(part, f"{path}.{name}")
     else:
         yield path
+
+
+def nested(columns: tuple[Column, ...], records: Iterable[Any]) -> Iterator[str]:
+    """Elements of a map of maps, each with those of the map inside as a table of its own."""
+    for record in records:
+        yield from table.detail(columns, record)
+        if record.inner is not None:
+            yield from (f"    {line}" for line in _inner_lines(record.inner))
+
+
+def _inner_lines(inner: Any) -> Iterator[str]:
+    typed = "formatted" in inner.fields
+    noun = typed_elements("values" in inner.fields, False) if typed else ELEMENTS
+    columns = tuple(noun.column(field) for field in inner.fields if field != "formatted")
+    if typed and inner.records:
+        columns = spread(columns, inner.records[0])
+    yield from table.streamed(columns, inner.records)
+    if not inner.complete:
+        yield f"not all elements: {inner.why}"

@@ -110,5 +110,5 @@ def detail(columns: Sequence[Column], record: Any) -> Iterator[str]:
         if value is None:
             if reason:
                 yield f"{column.key.ljust(room)}{GAP}({cell(str, reason, '')})"
-        elif value not in ([], ""):
+        elif column.parts or value not in ([], ""):
             yield f"{column.key.ljust(room)}{GAP}{cell(column.show, value, '')}"

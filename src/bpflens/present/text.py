@@ -90,7 +90,7 @@ def copies_text(copies: list[dict[str, Any]]) -> str:
 
 def part_text(value: Any) -> str:
     """A typed value, or a part of one, in one cell: `{pid=7, comm="sh", slots=[1, 0 x 63]}`."""
-    return value if type(value) is str else _part(value)
+    return value if type(value) is str and value else _part(value)
 
 
 def _part(value: Any) -> str:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from bpflens.abi.enums import MapType, ProgType
 from bpflens.abi.mapfacts import MapFacts, Value
 from bpflens.abi.netlink import IFINFO, NETLINK_ROUTE, IfLa, attributes, get_links
-from bpflens.errors import BpflensError, FormatError
+from bpflens.errors import BpflensError, FormatError, UsageError
 from bpflens.model.decoders import Plain
 from bpflens.model.elements import Element
 from bpflens.model.map import Map
 from bpflens.model.parts import Missing, Reason
 from bpflens.model.system import System
-from bpflens.model.typed import Reading, Readings, readings, total
+from bpflens.model.typed import Reading, Readings, total
 
 Named = dict[str, Any]
 """An object by what a person knows it by: id, type, name and, for a program, its tag."""
@@ -88,28 +88,29 @@ class Describer:
             return map(self._typed, elements)
         return map(self.record, elements)
 
-    def recursed(self, elements: Iterable[Element], readings: Readings) -> Iterator[ElementRecord]:
+    def recursed(
+        self, elements: Iterable[Element], how: Callable[[Map], Readings]
+    ) -> Iterator[ElementRecord]:
         """A record for each element of a map of maps, with the inner map's elements in it.
 
-        `readings` are for inner maps without types of their own.
+        `how` tells how an inner map is read. Raises UsageError where that does not fit it.
         """
         for element in elements:
             record = self._typed(element)
             if element.map_id is not None:
                 try:
                     with self._system.map(element.map_id) as found:
-                        record = record._replace(inner=self._inner(found, readings))
+                        record = record._replace(inner=self._inner(found, how(found)))
+                except UsageError:
+                    raise
                 except (BpflensError, OSError) as error:
                     record.missing["elements"] = str(Missing(Reason.FAILED, str(error)))
             yield record
 
-    def _inner(self, found: Map, asked: Readings) -> Inner:
-        own = readings(found)
-        both = Readings(asked.key or own.key, asked.value or own.value, own.why)
+    def _inner(self, found: Map, how: Readings) -> Inner:
         walk = found.items()
-        per_cpu = found.facts.per_cpu
-        records = list(Describer(self._system, both, per_cpu, self._add_up).records(walk))
-        typed = bool(both.key or both.value)
+        records = list(Describer(self._system, how, found.facts.per_cpu).records(walk))
+        typed = bool(how.key or how.value)
         return Inner(fields_of(found.facts, typed), records, walk.complete, walk.why)
 
     def _typed(self, element: Element) -> ElementRecord:

@@ -1,0 +1,118 @@
+"""How the elements of a map are to be read: by its own types, or as the options say."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from typing import TYPE_CHECKING, Any
+
+from bpflens.cli.keys import key_bytes
+from bpflens.cli.session import Session
+from bpflens.errors import UsageError
+from bpflens.model.map import Map
+from bpflens.model.typed import Reading, Readings, asked, readings
+from bpflens.present.columns import ELEMENTS, Noun
+
+if TYPE_CHECKING:
+    from bpflens.btf import Btf
+
+KEY_FORMS = (
+    "a number, hex:01000000 for the bytes, or by its type: 10.0.0.1, pid=7,cpu=1 (other fields 0)"
+)
+
+
+def reading_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say what bytes are."""
+    from bpflens.model.decoders import FORMS
+
+    group = parser.add_argument_group("types")
+    group.add_argument("--raw", action="store_true", help="bytes, also where there are types")
+    group.add_argument("--key-as", metavar="TYPE", help="what keys are (see --value-as)")
+    group.add_argument("--value-as", metavar="TYPE",
+                       help=f"what values are: {FORMS}; or a type of the kernel's "
+                       "or of --btf: 'struct stats'")  # fmt: skip
+    group.add_argument("--btf", metavar="FILE",
+                       help="where --key-as and --value-as find their types")  # fmt: skip
+
+
+class Typing:
+    """What the options say of a map's bytes, and what the map says itself."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        options = session.options
+        self.raw: bool = options.raw
+        self.key_as: str | None = options.key_as
+        self.value_as: str | None = options.value_as
+        if self.raw and (self.key_as or self.value_as):
+            raise UsageError("--raw gives bytes, --key-as and --value-as say what they are")
+        if options.btf and not (self.key_as or self.value_as):
+            raise UsageError("--btf is for --key-as and --value-as")
+        self._types: Btf | None = None
+
+    def of(self, found: Map) -> Readings:
+        """How a map is read. Raises UsageError where what was asked for does not fit it."""
+        if self.raw:
+            return Readings()
+        told = found.basic()
+        own = Readings() if self.key_as and self.value_as else readings(found)
+        key, value = own.key, own.value
+        if self.key_as:
+            key = asked(self.key_as, told.key_size, self.types)
+        if self.value_as:
+            value = asked(self.value_as, told.value_size, self.types)
+        return Readings(key, value, "" if key and value else own.why)
+
+    def types(self) -> Btf:
+        """The types that --key-as and --value-as choose from: those of a file, or the kernel's."""
+        if self._types is None:
+            from bpflens.cli.typefile import kernel_types, read_types
+
+            path = self._session.options.btf
+            system = self._session.system
+            self._types = read_types(system, path) if path else kernel_types(system)
+        return self._types
+
+
+def columns_for(found: Map, how: Readings, add_up: bool) -> Noun:
+    """The columns of a map's elements."""
+    if how.key is None and how.value is None:
+        return ELEMENTS
+    from bpflens.present.parts import typed_elements
+
+    return typed_elements(found.facts.per_cpu, add_up)
+
+
+def key_of(text: str | None, found: Map, reading: Reading | None) -> bytes:
+    """The bytes of a key as a person types it. Raises UsageError."""
+    size = found.basic().key_size
+    if text is None or reading is None or text.startswith("hex:"):
+        return key_bytes(text, size)
+    fields = re.split(r",(?=[A-Za-z_]\w*[\w.\[\]]*=)", text)
+    data = bytes(size)
+    if all("=" in field for field in fields):
+        for field in fields:
+            path, _, value = field.partition("=")
+            data = reading.assign(data, path.strip(), value)
+        return data
+    try:
+        return reading.assign(data, "", text)
+    except UsageError:
+        # A number is one as well, whatever its fields are; native byte order, as everywhere.
+        if re.fullmatch(r"0[xX][0-9a-fA-F]+|[0-9]+", text) and not _scalar(reading, data):
+            return key_bytes(text, size)
+        raise
+
+
+def _scalar(reading: Reading, zeros: bytes) -> bool:
+    value: Any = reading.read(zeros)
+    return not isinstance(value, dict | list)
+
+
+def native(number: int, size: int) -> bytes:
+    """A number in native byte order. Raises UsageError where it does not fit."""
+    try:
+        return number.to_bytes(size, sys.byteorder, signed=number < 0)
+    except OverflowError as error:
+        raise UsageError(f"{number} does not fit {size} bytes") from error
