@@ -8,7 +8,7 @@ from bpflens.abi.attrs import ProgLoad
 from bpflens.abi.enums import AttachType, Cmd, ProgType
 from bpflens.abi.infos import BtfInfo
 from bpflens.btf.parse import Btf
-from bpflens.btf.types import Func
+from bpflens.btf.types import Func, Type, Typedef
 from bpflens.errors import NotFound
 from bpflens.port.calls import Calls
 from bpflens.testing.bench import NotOffered
@@ -38,9 +38,18 @@ def kernel_btf(calls: Calls) -> Btf:
 
 def function_id(calls: Calls, name: str) -> int:
     """The type id of a function of the kernel. Raises NotOffered."""
-    found = kernel_btf(calls).find(name, Func)
+    return _id(calls, name, Func)
+
+
+def typedef_id(calls: Calls, name: str) -> int:
+    """The type id of a typedef of the kernel, as tracepoints have one. Raises NotOffered."""
+    return _id(calls, name, Typedef)
+
+
+def _id(calls: Calls, name: str, kind: type[Type]) -> int:
+    found = kernel_btf(calls).find(name, kind)
     if found is None:
-        raise NotOffered(f"the kernel's BTF has no function {name}")
+        raise NotOffered(f"the kernel's BTF has no {name}")
     return found.id
 
 
