@@ -77,7 +77,7 @@ class Directory(Node):
         """The entry of that name. bpf_lookup() keeps names with dots for later."""
         if name == "..":
             return self.parent or self
-        if len(name.encode()) > _NAME_MAX:
+        if len(name.encode(errors="surrogateescape")) > _NAME_MAX:
             raise err(errno.ENAMETOOLONG)
         if self.bpffs and "." in name:
             raise err(errno.EPERM)

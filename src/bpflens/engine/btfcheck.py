@@ -235,6 +235,7 @@ class _Checker:
         elif r.kind == _FUNC:
             if self.kind_of(r.size) != _FUNC_PROTO:
                 _bad()
+            self.arguments(self.records[r.size])
         elif r.kind == _DATASEC:
             for n in range(r.vlen):
                 type_id, _offset, _size = struct.unpack_from("<3I", self.data, r.at + n * 12)
@@ -340,6 +341,13 @@ class _Checker:
                 raise err(errno.EFAULT)  # a record without a field
             if len({self.string(self.records[m].name) for m in good}) < len(good):
                 raise err(errno.E2BIG)
+
+    def arguments(self, proto: _Record) -> None:
+        """btf_func_check(): the parameters of a function have names."""
+        for n in range(proto.vlen):
+            name, type_id = struct.unpack_from("<2I", self.data, proto.at + n * 8)
+            if type_id and not name:
+                _bad()
 
     def stripped(self, id: int) -> int:
         """The kind under modifiers."""

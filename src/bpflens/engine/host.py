@@ -130,7 +130,7 @@ class EngineHost:
         return (text + file.node.fdinfo(file)).encode()
 
     def _entry(self, path: str) -> Directory | Pin:
-        where, name = resolve(self._task, path.encode(), None)
+        where, name = resolve(self._task, path.encode(errors="surrogateescape"), None)
         entry = where.look(name.rstrip("/")) if name else where
         if entry is None:
             raise err(errno.ENOENT)

@@ -340,6 +340,7 @@ class Cgroups(Hook):
         call.put_u32(12, flags)
         call.put_u32(24, len(progs))
         if call.size >= 64:
-            call.put_u64(56, 0 if attr.query_flags else found.revision)
+            many = attr.query_flags or attr.attach_type == AttachType.LSM_CGROUP
+            call.put_u64(56, 0 if many else found.revision)
         ids = [prog.id for prog in progs]
         answer(call, attr, [(attr.prog_ids, ids), (attr.prog_attach_flags, [flags] * len(ids))])

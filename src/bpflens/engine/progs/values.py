@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from bpflens.insn import opcodes as op
 
 M64 = (1 << 64) - 1
@@ -18,31 +20,31 @@ def signed(value: int, bits: int) -> int:
     return value - (1 << bits) if value >> bits - 1 else value
 
 
-def compute(operation: int, left: object, right: object, wide: bool, off: int) -> object:
-    """The result where both sides are known; a moved stack pointer; else something."""
+def shift(operation: int, pointer: tuple[Any, ...], by: object) -> object:
+    """A pointer moved by a number."""
+    if isinstance(by, int) and pointer[0] in ("fp", "ctx", "value"):
+        step = signed(by, 64)
+        return (*pointer[:-1], pointer[-1] + (step if operation == op.ADD else -step))
+    return ("moved ctx",) if pointer[0] in ("ctx", "moved ctx") else OTHER
+
+
+def compute(operation: int, left: object, right: object, wide: bool) -> object:
+    """The result of arithmetic where both sides are known; else something."""
     bits = 64 if wide else 32
     mask = (1 << bits) - 1
-    if isinstance(left, tuple) and wide and operation in (op.ADD, op.SUB):
-        if isinstance(right, int) and left[0] in ("fp", "ctx", "value"):
-            by = signed(right, 64)
-            return (*left[:-1], left[-1] + (by if operation == op.ADD else -by))
-        return ("moved ctx",) if left[0] == "ctx" else OTHER
     if not isinstance(left, int) or not isinstance(right, int):
         return OTHER
     left &= mask
     right &= mask
+    # The kernel does not work out a division, and knows nothing after a shift that is too far.
+    if operation not in _ALU or (operation in _SHIFTS and right >= bits):
+        return OTHER
     if operation == op.ARSH:
-        return signed(left, bits) >> (right & bits - 1) & mask
-    simple = _ALU.get(operation)
-    # the kernel does not work out a division, and knows less than we do after a large shift
-    return (
-        simple(left, right & bits - 1 if operation in _SHIFTS else right) & mask
-        if simple
-        else OTHER
-    )
+        left = signed(left, bits)
+    return _ALU[operation](left, right) & mask
 
 
-_SHIFTS = (op.LSH, op.RSH)
+_SHIFTS = (op.LSH, op.RSH, op.ARSH)
 _ALU = {
     op.ADD: lambda a, b: a + b,
     op.SUB: lambda a, b: a - b,
@@ -52,6 +54,7 @@ _ALU = {
     op.XOR: lambda a, b: a ^ b,
     op.LSH: lambda a, b: a << b,
     op.RSH: lambda a, b: a >> b,
+    op.ARSH: lambda a, b: a >> b,
 }
 
 

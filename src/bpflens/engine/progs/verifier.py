@@ -35,7 +35,7 @@ from bpflens.engine.progs.facts import (
     TAIL_CALL,
     return_range,
 )
-from bpflens.engine.progs.values import M64, OTHER, UNKNOWN, UNSET, compute, decide
+from bpflens.engine.progs.values import M64, OTHER, UNKNOWN, UNSET, compute, decide, shift
 from bpflens.insn import Insn
 from bpflens.insn import opcodes as op
 from bpflens.insn.helpers import HELPERS
@@ -235,8 +235,25 @@ class Verifier:
         shifts = operation in (op.LSH, op.RSH, op.ARSH) and not code & op.X
         if shifts and not 0 <= imm < (64 if wide else 32):
             self.refuse(path, errno.EINVAL)
-        self.write(path, dst, compute(operation, left, right, wide, off))
+        self.write(path, dst, self.combine(path, operation, left, right, wide))
         return self.on(path)
+
+    def combine(
+        self, path: _Path, operation: int, left: object, right: object, wide: bool
+    ) -> object:
+        """adjust_reg_min_max_vals(): with pointers only sums and differences make sense."""
+        pointer = left if isinstance(left, tuple) else right
+        if not isinstance(pointer, tuple):
+            return compute(operation, left, right, wide)
+        both = isinstance(left, tuple) and isinstance(right, tuple)
+        if both or not wide:
+            if operation != op.SUB or not self.leaks:
+                self.refuse(path, errno.EACCES, "pointer arithmetic prohibited")
+            return OTHER
+        moves = operation == op.ADD or (operation == op.SUB and pointer is left)
+        if not moves or pointer[0] == "null" or (pointer[0] == "map" and right != 0):
+            self.refuse(path, errno.EACCES, f"pointer arithmetic on {pointer[0]} prohibited")
+        return shift(operation, pointer, right if pointer is left else left)
 
     def mov(self, path: _Path, insn: Insn, wide: bool) -> list[_Path]:
         code, dst, src, off, imm = insn
