@@ -10,7 +10,7 @@ from bpflens.cli.options import count
 from bpflens.cli.session import Session
 from bpflens.errors import BpflensError, UsageError
 from bpflens.model.parts import Part
-from bpflens.model.system import System
+from bpflens.model.system import MAP, PROGRAM, System
 from bpflens.snapshot.access import examine
 from bpflens.snapshot.elements import Describer
 from bpflens.snapshot.overview import overview
@@ -55,15 +55,14 @@ def sweep(system: System, most: int) -> int:
         pass
     _read_code(system)
     describer = Describer(system)
-    for found in system.maps():
-        with found:
-            if found.basic().max_entries > most:
-                continue
-            try:
-                for _ in describer.records(found.items()):
-                    pass
-            except (BpflensError, OSError):
-                continue  # what cannot be read answers the same when the recording is looked at
+    for id in system.ids(MAP):
+        try:
+            with system.map(id) as found:
+                if found.basic().max_entries <= most:
+                    for _ in describer.records(found.items()):
+                        pass
+        except (BpflensError, OSError):
+            continue  # what cannot be read answers the same when the recording is looked at
     return len(errors) + len(look.errors)
 
 
@@ -76,12 +75,12 @@ def _read_code(system: System) -> None:
     from bpflens.snapshot.names import Names
 
     names = Names(system)
-    for program in system.programs():
-        with program:
-            try:
+    for id in system.ids(PROGRAM):
+        try:
+            with system.program(id) as program:
                 _read_program(program, names)
-            except (BpflensError, OSError):
-                continue
+        except (BpflensError, OSError):
+            continue
 
 
 def _read_program(program: Program, names: Names) -> None:
