@@ -172,7 +172,7 @@ class ElementWalk:
         facts, told = self.map.facts, self.map.basic()
         calls = self.map.system.calls
         key_size, room = told.key_size, self.map.value_room
-        count = max(1, min(BATCH_BYTES // (key_size + room), told.max_entries))
+        count = max(1, min(BATCH_BYTES // max(1, key_size + room), told.max_entries))
         # An LPM trie looks its last key up again, and starts over where that is gone.
         restarts = facts.batch is Batch.KEYS and facts.walk is Walk.KEYS
         given: set[bytes] | None = set() if restarts else None

@@ -158,7 +158,10 @@ class System:
         if self._cpus is None:
             text = self.host.read("/sys/devices/system/cpu/possible").decode()
             spans = (part.partition("-") for part in text.split(","))
-            self._cpus = sum(int(last or first) - int(first) + 1 for first, _, last in spans)
+            try:
+                self._cpus = sum(int(last or first) - int(first) + 1 for first, _, last in spans)
+            except ValueError as error:
+                raise FormatError(f"{text!r} is no list of CPUs", 0) from error
         return self._cpus
 
     def boot_time(self) -> int:
