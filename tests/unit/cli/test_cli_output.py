@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import io
 import json
 from pathlib import Path
@@ -128,6 +129,15 @@ def test_a_recording_holds_what_the_other_commands_ask(cli: Cli, tmp_path: Path)
     found = cli("record", str(path))
     assert (found.status, found.out) == (0, "")
     assert f"--on {path}" in found.err
+
+
+def test_one_map_that_is_refused_does_not_end_a_recording(
+    cli: Cli, kernel: Kernel, tmp_path: Path
+) -> None:
+    kernel.closed_objects[5] = errno.EPERM
+    path = tmp_path / "kept"
+    assert cli("record", str(path)).status == 1
+    assert "map_fd" in path.read_text()
 
 
 def test_a_recording_that_cannot_be_written_ends_with_1(cli: Cli, tmp_path: Path) -> None:

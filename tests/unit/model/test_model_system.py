@@ -10,7 +10,7 @@ import pytest
 
 from bpflens.abi.attrs import NextId
 from bpflens.abi.enums import Cmd
-from bpflens.errors import Denied, NotFound, SyscallError
+from bpflens.errors import Denied, FormatError, NotFound, SyscallError
 from bpflens.model.map import Map
 from bpflens.model.program import Program
 from bpflens.model.system import BTF, LINK, MAP, PROGRAM
@@ -219,6 +219,14 @@ def test_possible_cpus_are_counted_with_their_holes(text: bytes, cpus: int) -> N
     kernel = Kernel()
     kernel.host.files["/sys/devices/system/cpu/possible"] = text
     assert kernel.system().cpus == cpus
+
+
+def test_a_list_of_cpus_that_is_none_is_a_format_error() -> None:
+    kernel = Kernel()
+    for text in (b"", b"x", b"0-", b"-1-x"):
+        kernel.host.files["/sys/devices/system/cpu/possible"] = text + b","
+        with pytest.raises(FormatError, match="no list of CPUs"):
+            assert kernel.system().cpus
 
 
 def test_the_boot_is_where_the_two_clocks_meet() -> None:

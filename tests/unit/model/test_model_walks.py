@@ -229,3 +229,9 @@ def test_an_empty_map_is_complete(make: Callable[[], Table]) -> None:
         walk = map.items()
         assert list(walk) == []
         assert walk.complete
+
+
+def test_sizes_that_no_kernel_tells_are_no_crash() -> None:
+    found = table(1, key_size=0, value_size=0)
+    found.batch = True
+    assert keys_of(Kernel(found)) == []
