@@ -195,7 +195,9 @@ def btf_load(call: Call, attr: BtfLoad) -> int:
     call.task.require(Cap.BPF)
     if attr.btf_size > _LONGEST:
         raise err(errno.E2BIG)
-    log = Log(attr.btf_log_level, attr.btf_log_buf, attr.btf_log_size)
+    log = Log(
+        attr.btf_log_level, attr.btf_log_buf, attr.btf_log_size, call.engine.release.log_rotates
+    )
     data = call.mem.read(attr.btf, attr.btf_size)
     try:
         check_btf(data)

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from bpflens.engine.release import Release
+
 OVERFLOW_UID = 65534
 """What a user is called in a user namespace that does not know it (kernel.overflowuid)."""
 
@@ -86,10 +88,12 @@ class Policy(Protocol):
 class LinuxPolicy:
     """Capabilities, as shipped; sysctl kernel.unprivileged_bpf_disabled is 1 or 2."""
 
-    def __init__(self, unprivileged_disabled: bool = True) -> None:
-        self.unprivileged_disabled = unprivileged_disabled
+    def __init__(self, release: Release) -> None:
+        self._sys_admin_for_net = release.sys_admin_for_net
 
     def capable(self, creds: Creds, cap: int) -> bool:
+        if cap == Cap.NET_ADMIN and not self._sys_admin_for_net:
+            return creds.has(cap)
         # bpf_capable(), perfmon_capable(), and bpf_net_capable() accept CAP_SYS_ADMIN too.
         return creds.has(cap) or creds.has(Cap.SYS_ADMIN)
 
@@ -111,6 +115,9 @@ class LinuxPolicy:
 
 class OwnerPolicy:
     """The mail: anyone makes objects and lists IDs; the same user, or root, opens them."""
+
+    def __init__(self, release: Release) -> None:
+        pass
 
     def capable(self, creds: Creds, cap: int) -> bool:
         return True

@@ -12,13 +12,14 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from bpflens.abi.enums import Cmd
 from bpflens.btf.types import Typedef
 from bpflens.engine import families as families
 from bpflens.engine.bpffs import Bpffs, Directory
 from bpflens.engine.btfs import BtfObject, Token
 from bpflens.engine.call import COMMANDS, Call, err
 from bpflens.engine.cgroups import Cgroup
-from bpflens.engine.creds import POLICIES, Creds
+from bpflens.engine.creds import POLICIES, Cap, Creds, Policy
 from bpflens.engine.ids import Idr
 from bpflens.engine.info import nonzero
 from bpflens.engine.net import NetNs
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 _LONGEST = 4096
 """PAGE_SIZE."""
+_CREATORS = (Cmd.MAP_CREATE, Cmd.PROG_LOAD)
 
 START = Clock(realtime=1_700_000_000_000_000_000, boottime=60_000_000_000)
 """Where the clock stands if none is given: it then goes a microsecond further at each look."""
@@ -53,7 +55,7 @@ class Engine:
         vmlinux: bytes = b"",
     ) -> None:
         self.release = RELEASES[release]
-        self.policy = POLICIES[policy]()
+        self.policy: Policy = POLICIES[policy](self.release)
         self.cpus = cpus
         self.memory = 1 << 32
         """Bytes of the machine."""
@@ -163,6 +165,8 @@ class Engine:
 
     def bpf(self, task: Task, cmd: int, attr: int, size: int, mem: Memory) -> int:
         """__sys_bpf(): only the low 32 bits of cmd and size count."""
+        if self.release.gate_first and cmd in _CREATORS:
+            task.require(Cap.BPF)
         size &= 0xFFFFFFFF
         known = self.release.attr_size
         if size > known:

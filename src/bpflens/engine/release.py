@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
-from bpflens.abi.enums import Cmd, MapType
+from bpflens.abi.enums import AttachType, Cmd, MapType, ProgType
 
 
 class Release(NamedTuple):
@@ -16,6 +17,8 @@ class Release(NamedTuple):
     commands: int = 38
     """Commands from this number on are unknown."""
     map_types: int = MapType.ARENA + 1
+    prog_types: int = ProgType.NETFILTER + 1
+    attach_types: int = AttachType.TRACE_UPROBE_SESSION + 1
     tag_hash: str = "sha256"
     ends: dict[int, int] = {}
     """Where the attr of a command ends, if elsewhere than in 6.18."""
@@ -26,6 +29,30 @@ class Release(NamedTuple):
     prog_flags: int = 0x100FF
     map_tokens: bool = True
     """Whether MAP_CREATE knows BPF_F_TOKEN_FD."""
+    map_info_echo: bool = True
+    """Whether what bpf_map_info does not fill keeps the caller's bytes; else it is zero."""
+    stack_trace_pops: bool = True
+    """Whether a stack trace can be looked up and deleted in one."""
+    gate_first: bool = False
+    """Whether those without rights are refused before any command looks at its attr."""
+    sys_admin_for_net: bool = True
+    """Whether CAP_SYS_ADMIN stands for CAP_NET_ADMIN: bpf_net_capable()."""
+    freeze_by_mode: bool = True
+    """Whether MAP_FREEZE asks for the fd's mode; else for CAP_BPF, and a second one is EBUSY."""
+    log_rotates: bool = True
+    """Whether a log keeps its end, tells its size, and may be asked for without a buffer."""
+    deep_calls: int = errno.E2BIG
+    """What the verifier says of more than eight frames."""
+    license_first: bool = False
+    """Whether the license is copied before the number of instructions is looked at."""
+    perf_link_info: bool = True
+    """Whether the link of a perf event tells what it is at."""
+    tracepoint_shared: bool = True
+    """Whether a program may be at a raw tracepoint more than once."""
+    cgroup_order: bool = True
+    """Whether programs at a cgroup may be ordered."""
+    raw_tracepoint_cookie: bool = True
+    """Whether the info of a raw tracepoint's link has a cookie."""
 
 
 RELEASES: dict[str, Release] = {
@@ -36,15 +63,29 @@ RELEASES: dict[str, Release] = {
         commands=Cmd.PROG_STREAM_READ_BY_FD,
         tag_hash="sha1",
         # no excl_prog_hash; no signature, keyring_id, fd_array_cnt; no token for BTF ids
-        ends={Cmd.MAP_CREATE: 80, Cmd.PROG_LOAD: 148, Cmd.BTF_GET_FD_BY_ID: 12},
-        prog_info=(232, 232),
+        ends={Cmd.MAP_CREATE: 80, Cmd.PROG_LOAD: 148, Cmd.BTF_GET_FD_BY_ID: 4},
+        prog_info=(232, 228),
         map_info=(88, 88),
+        map_info_echo=False,
+        stack_trace_pops=False,
+        raw_tracepoint_cookie=False,
     ),
     "6.1": Release(
         "6.1",
         attr_size=144,
         commands=Cmd.TOKEN_CREATE,
         map_types=MapType.USER_RINGBUF + 1,
+        prog_types=ProgType.SYSCALL + 1,
+        attach_types=AttachType.LSM_CGROUP + 1,
+        gate_first=True,
+        sys_admin_for_net=False,
+        freeze_by_mode=False,
+        log_rotates=False,
+        deep_calls=errno.EINVAL,
+        license_first=True,
+        perf_link_info=False,
+        tracepoint_shared=False,
+        cgroup_order=False,
         tag_hash="sha1",
         # no log_true_size, token or multi-attach fields
         ends={
@@ -56,11 +97,14 @@ RELEASES: dict[str, Release] = {
             Cmd.PROG_DETACH: 20,
             Cmd.PROG_QUERY: 40,
             Cmd.BTF_LOAD: 28,
-            Cmd.BTF_GET_FD_BY_ID: 12,
+            Cmd.BTF_GET_FD_BY_ID: 4,
             Cmd.LINK_CREATE: 48,
         },
-        prog_info=(232, 232),
+        prog_info=(232, 228),
         map_info=(88, 88),
+        map_info_echo=False,
+        stack_trace_pops=False,
+        raw_tracepoint_cookie=False,
         link_info=48,
         prog_flags=0x3F,
         map_tokens=False,

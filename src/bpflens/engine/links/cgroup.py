@@ -262,7 +262,7 @@ def cgroup_of(call: Call, fd: int) -> Cgroup:
 @maker(*(ProgType(type) for type in sorted(CGROUP_PROGS)))
 def link(call: Call, attr: LinkCreate, prog: Prog) -> int:
     """cgroup_bpf_link_attach()."""
-    if attr.flags & ~_LINK_FLAGS:
+    if attr.flags & ~(_LINK_FLAGS if call.engine.release.cgroup_order else 0):
         raise err(errno.EINVAL)
     cgroup = cgroup_of(call, attr.target_fd)
     more = LinkCreateCgroup.decode(call.raw)

@@ -21,6 +21,8 @@ _END = 60
 @command(Cmd.LINK_CREATE, LinkCreate, end=_END)
 def link_create(call: Call, attr: LinkCreate) -> int:
     """link_create()."""
+    if attr.attach_type >= call.engine.release.attach_types:
+        raise err(errno.EINVAL)
     if attr.attach_type == AttachType.STRUCT_OPS:
         found = call.task.files.get(attr.prog_fd, Map)
         # bpf_struct_ops_link_create(): no map here is ever ready to be registered

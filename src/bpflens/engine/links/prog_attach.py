@@ -52,7 +52,9 @@ def hook(*types: int) -> Callable[[H], H]:
     return register
 
 
-def _check_flags(attr: ProgAttach, type: int) -> None:
+def _check_flags(attr: ProgAttach, type: int, ordered: bool) -> None:
+    if not ordered and attr.attach_flags & ~(OVERRIDE | MULTI | REPLACE):
+        raise err(errno.EINVAL)
     if type == ProgType.SCHED_CLS:
         if attr.attach_flags & ~MPROG_FLAGS:
             raise err(errno.EINVAL)
@@ -67,9 +69,9 @@ def _check_flags(attr: ProgAttach, type: int) -> None:
 def prog_attach(call: Call, attr: ProgAttach) -> int:
     """bpf_prog_attach()."""
     type = PROG_TYPES.get(attr.attach_type)
-    if type is None:
+    if type is None or attr.attach_type >= call.engine.release.attach_types:
         raise err(errno.EINVAL)
-    _check_flags(attr, type)
+    _check_flags(attr, type, call.engine.release.cgroup_order)
     prog = call.task.files.get(attr.attach_bpf_fd, Prog)
     if prog.type != type:
         raise err(errno.EINVAL)
@@ -88,7 +90,7 @@ def prog_attach(call: Call, attr: ProgAttach) -> int:
 def prog_detach(call: Call, attr: ProgAttach) -> int:
     """bpf_prog_detach()."""
     type = PROG_TYPES.get(attr.attach_type)
-    if type is None:
+    if type is None or attr.attach_type >= call.engine.release.attach_types:
         raise err(errno.EINVAL)
     found = HOOKS.get(attr.attach_type)
     prog = None

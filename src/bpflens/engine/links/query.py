@@ -21,7 +21,8 @@ def prog_query(call: Call, attr: ProgQuery) -> int:
     end = call.engine.release.ends.get(Cmd.PROG_QUERY, ProgQuery.__size__)
     if any(call.raw[end:]) or attr.query_flags & ~_EFFECTIVE:
         raise err(errno.EINVAL)
-    found = HOOKS.get(attr.attach_type)
+    known = attr.attach_type < call.engine.release.attach_types
+    found = HOOKS.get(attr.attach_type) if known else None
     if found is None:
         raise err(errno.EINVAL)
     found.query(call, attr)

@@ -47,7 +47,8 @@ class RawTracepointLink(Link):
     cookie: int
 
     def fields(self, call: Call, data: bytearray) -> None:
-        U64.pack_into(data, 32, self.cookie)
+        if call.engine.release.raw_tracepoint_cookie:
+            U64.pack_into(data, 32, self.cookie)
         give_name(call, data, 16, self.name)
 
     def lines(self) -> str:
@@ -58,6 +59,10 @@ def _raw_tracepoint(call: Call, prog: Prog, name: bytes, cookie: int) -> int:
     """bpf_raw_tp_link_attach()."""
     if not call.engine.has_tracepoint(name.decode(errors="replace")):
         raise err(errno.ENOENT)
+    if not call.engine.release.tracepoint_shared:
+        for other in call.engine.ids["link"].objects.values():
+            if isinstance(other, RawTracepointLink) and (other.prog, other.name) == (prog, name):
+                raise err(errno.EEXIST)
     made = RawTracepointLink(call.engine, call.task.creds, prog, AttachType.TRACE_RAW_TP)
     made.name, made.cookie = name, cookie
     return finish(call, made, lambda: None)
@@ -202,6 +207,8 @@ class PerfLink(Link):
     def fields(self, call: Call, data: bytearray) -> None:
         """bpf_perf_link_fill_link_info()."""
         event = self.event
+        if not call.engine.release.perf_link_info:
+            return
         if event.kind == "event":
             U32.pack_into(data, 16, PerfEventType.EVENT)
             _EVENT.pack_into(data, 24, event.config, event.type, event.cookie)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bpflens.engine.btfs import BtfObject, Special
     from bpflens.engine.call import Call
     from bpflens.engine.engine import Engine
+    from bpflens.engine.release import Release
     from bpflens.engine.tasks import Task
 
 ANY, NOEXIST, EXIST, LOCK = 0, 1, 2, 4
@@ -164,6 +165,10 @@ class Map(Object):
     def next_key(self, key: bytes | None) -> bytes:
         raise err(ENOTSUPP)
 
+    def pops_in(self, release: Release) -> bool:
+        """Whether `pop` was there in a release."""
+        return True
+
     def pop(self, key: bytes) -> bytes:
         raise err(ENOTSUPP)
 
@@ -183,6 +188,8 @@ class Map(Object):
 
     def info(self, call: Call, file: File, data: bytearray, told: int) -> None:
         """bpf_map_get_info_by_fd()."""
+        if not call.engine.release.map_info_echo:
+            data[:] = bytes(len(data))
         _BASIC.pack_into(
             data, 0, self.type, self.id, self.key_size, self.value_size, self.max_entries,
             self.flags, self.name,

@@ -7,6 +7,7 @@ import errno
 from bpflens.abi.attrs import MapDeleteElem, MapElem, MapFreeze, MapNextKey
 from bpflens.abi.enums import Cmd, MapType
 from bpflens.engine.call import Call, command, err
+from bpflens.engine.creds import Cap
 from bpflens.engine.files import File
 from bpflens.engine.maps.base import LOCK, Map
 from bpflens.errors import ENOTSUPP
@@ -108,7 +109,7 @@ def lookup_and_delete_elem(call: Call, attr: MapElem) -> int:
         raise err(errno.EINVAL)
     check_lock(found, attr.flags)
     key = read_key(call, found, attr.key)
-    if not found.pops:
+    if not found.pops or not found.pops_in(call.engine.release):
         raise err(ENOTSUPP)
     call.mem.write(attr.value, found.pop(key))
     return 0
@@ -120,7 +121,11 @@ def freeze(call: Call, attr: MapFreeze) -> int:
     found, file = _map(call, attr.map_fd)
     if found.type == MapType.STRUCT_OPS or found.special:
         raise err(ENOTSUPP)
-    if not file.writable or found.frozen:
+    if not call.engine.release.freeze_by_mode:
+        if found.writers or found.frozen:
+            raise err(errno.EBUSY)
+        call.task.require(Cap.BPF)
+    elif not file.writable or found.frozen:
         raise err(errno.EPERM)
     if found.writers:
         raise err(errno.EBUSY)

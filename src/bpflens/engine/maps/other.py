@@ -29,6 +29,7 @@ from bpflens.errors import ENOTSUPP
 if TYPE_CHECKING:
     from bpflens.abi.attrs import MapCreate
     from bpflens.engine.btfs import BtfObject
+    from bpflens.engine.release import Release
     from bpflens.engine.tasks import Task
 
 _STORAGE_MAX = 65407
@@ -61,6 +62,9 @@ class StackTrace(Map):
 
     def lookup(self, key: bytes) -> bytes:
         raise err(errno.ENOENT)
+
+    def pops_in(self, release: Release) -> bool:
+        return release.stack_trace_pops
 
     def pop(self, key: bytes) -> bytes:
         raise err(errno.ENOENT)

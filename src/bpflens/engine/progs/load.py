@@ -90,9 +90,11 @@ def prog_load(call: Call, attr: ProgLoad) -> int:
     bpf = task.capable(Cap.BPF)
     if not bpf:
         raise err(errno.EPERM)  # the gate of sysctl kernel.unprivileged_bpf_disabled
+    if engine.release.license_first:
+        read_string(call.mem, attr.license, 127)
     if not 0 < attr.insn_cnt <= _COMPLEXITY:
         raise err(errno.E2BIG)
-    if attr.prog_type in _NET:
+    if attr.prog_type in _NET and not task.capable(Cap.SYS_ADMIN):
         task.require(Cap.NET_ADMIN)
     if attr.prog_type in _PERF:
         task.require(Cap.PERFMON)
@@ -103,7 +105,7 @@ def prog_load(call: Call, attr: ProgLoad) -> int:
     license = read_string(call.mem, attr.license, 127)
     if attr.prog_ifindex:
         _offload(call, attr)
-    if attr.prog_type in _NOT_BUILT or attr.prog_type > ProgType.NETFILTER:
+    if attr.prog_type in _NOT_BUILT or attr.prog_type >= engine.release.prog_types:
         raise err(errno.EINVAL)
     made.name = object_name(call.raw[48:64])
     made.gpl = license in _GPL
@@ -147,7 +149,8 @@ def _check_attach(attr: ProgLoad, made: Prog) -> None:
     if made.attach_btf and type not in _BTF_TARGETS:
         raise err(errno.EINVAL)
     known = ATTACH_TYPES.get(ProgType(type))
-    if known is not None and attach not in known:
+    newest = made.engine.release.attach_types
+    if known is not None and (attach not in known or attach >= newest):
         raise err(errno.EINVAL)
     made.attach_type = attach
 
@@ -173,7 +176,7 @@ def _offload(call: Call, attr: ProgLoad) -> None:
 
 def _verify(call: Call, attr: ProgLoad, made: Prog, insns: bytes) -> None:
     """bpf_check()."""
-    log = Log(attr.log_level, attr.log_buf, attr.log_size)
+    log = Log(attr.log_level, attr.log_buf, attr.log_size, call.engine.release.log_rotates)
     try:
         refs = References(call, attr, made)
         found = translate(call, attr, made, insns, refs, log)

@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 class Log:
     """Text for the caller. The words are Linux's only where a tool reads them."""
 
-    __slots__ = ("_at", "_lines", "_room", "level")
+    __slots__ = ("_at", "_lines", "_room", "_rotates", "level")
 
-    def __init__(self, level: int, at: int, room: int) -> None:
+    def __init__(self, level: int, at: int, room: int, rotates: bool) -> None:
         """Raises EINVAL for arguments that do not fit. bpf_verifier_log_attr_valid()."""
         if bool(at) != bool(room) or (at and not level):
             raise err(errno.EINVAL)
+        if not rotates and level and not at:
+            raise err(errno.EINVAL)
         if level & ~0xF or room > 0xFFFFFFFF >> 2:
             raise err(errno.EINVAL)
+        self._rotates = rotates
         self.level = level
         self._at = at
         self._room = room
@@ -39,8 +42,12 @@ class Log:
         """
         data = "".join(self._lines).encode() + b"\0" if self.level else b""
         if self._at and data:
-            call.mem.write(self._at, data[-self._room :])
-        if call.size >= size_at + 4:
+            if self._rotates:
+                kept = data[-self._room :]
+            else:
+                kept = data if len(data) <= self._room else data[: self._room - 1] + b"\0"
+            call.mem.write(self._at, kept)
+        if self._rotates and call.size >= size_at + 4:
             call.put_u32(size_at, len(data))
         if self._at and len(data) > self._room:
             raise err(errno.ENOSPC)

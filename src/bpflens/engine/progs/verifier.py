@@ -107,6 +107,7 @@ class Verifier:
         """`leaks` says that pointers may be given away (CAP_PERFMON)."""
         self.insns = insns
         self.leaks = leaks
+        self.deep_calls = made.engine.release.deep_calls
         self.log = log
         self.type = type = made.type
         self.gpl = made.gpl
@@ -481,7 +482,7 @@ class Verifier:
             if insn.dst or insn.off:
                 self.refuse(path, errno.EINVAL)
             if len(path.calls) + 1 >= _FRAMES:
-                self.refuse(path, errno.E2BIG)
+                self.refuse(path, self.deep_calls)
             frame = tuple(path.regs[6:11])
             path.calls = (*path.calls, (path.at + 1, frame))
             for reg in (0, 6, 7, 8, 9):
