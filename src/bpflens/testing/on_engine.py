@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from bpflens.btf.build import BtfBuilder
+from bpflens.btf.types import Int
 from bpflens.engine.cgroups import Cgroup as EngineCgroup
 from bpflens.engine.engine import Engine
 from bpflens.engine.files import O_RDONLY, O_RDWR, File, Node
@@ -16,12 +18,23 @@ from bpflens.testing.bench import Bench, Cgroup
 BPFFS = "/sys/fs/bpf"
 
 
+def few_types() -> bytes:
+    """A kernel's BTF in small: what the checks ask for by name."""
+    made = BtfBuilder()
+    number = made.add_int("int", 4, Int.SIGNED)
+    meta = made.add_ptr(made.add_struct("bpf_iter_meta", 0))
+    held = made.add_ptr(made.add_struct("bpf_map", 0))
+    proto = made.add_func_proto(number, [("meta", meta), ("map", held)])
+    made.add_func("bpf_iter_bpf_map", proto)
+    return made.build()
+
+
 class EngineBench(Bench):
     """The bench of an engine that follows this release, with Linux's rules for who may do what."""
 
     def __init__(self, release: str = "6.18", cpus: int = 2, vmlinux: bytes = b"") -> None:
         self._release = release
-        self._vmlinux = vmlinux
+        self._vmlinux = vmlinux or few_types()
         self._cgroups: dict[str, EngineCgroup] = {}
         self.engine = self._new(cpus)
         self.task = self.engine.task()
