@@ -15,7 +15,7 @@ from bpflens.present.text import clean
 COMMANDS = {
     "overview": "how many of what there is, and what looks wrong (the default)",
     "prog": "programs: list, show",
-    "map": "maps: list, show, dump, lookup",
+    "map": "maps: list, show, dump, lookup, get; set, delete, push, pop",
     "btf": "types: list, show, dump as C, as JSON or as bpftool lists them",
     "doctor": "what this user can see on this kernel, and what would grant the rest",
     "record": "record this machine's answers in a file, to look at it elsewhere",
@@ -107,7 +107,7 @@ def bind_sort(arguments: list[str]) -> list[str]:
     """The arguments with `--sort -key` as `--sort=-key`: argparse takes `-key` for an option."""
     words: list[str] = []
     for word in arguments:
-        if words and words[-1] == "--sort" and word.startswith("-"):
+        if words and words[-1] == "--sort" and word.startswith("-") and word[1:2].isalpha():
             words[-1] = f"--sort={word}"
         else:
             words.append(word)

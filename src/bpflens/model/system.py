@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import Cmd, MapFlag
-from bpflens.errors import Denied, FormatError, NotFound, SyscallError
+from bpflens.errors import BpflensError, Denied, FormatError, NotFound, SyscallError
 from bpflens.model import pins
 from bpflens.model.btfobject import VMLINUX, BtfObject
 from bpflens.model.map import Map
@@ -72,7 +72,7 @@ class System:
             if following is None:
                 return
             if following <= at:
-                raise SyscallError(0, f"{kind.next_id.name} went back from {at} to {following}")
+                raise BpflensError(f"{kind.next_id.name} went back from {at} to {following}")
             yield following
             at = following
 
@@ -206,8 +206,11 @@ class System:
             self._kernel_types = attempt(System._read_kernel_types, self)
         return self._kernel_types
 
-    def _read_kernel_types(self) -> Btf:
-        data = self.host.read(VMLINUX)
+    def _read_kernel_types(self) -> Btf | Missing:
+        try:
+            data = self.host.read(VMLINUX)
+        except OSError as error:
+            return Missing(Reason.FAILED, f"{VMLINUX}: {error.strerror}")
         if self.index_dir is None:
             from bpflens.btf.parse import Btf
 

@@ -29,7 +29,7 @@ from bpflens.abi.attrs import (
 from bpflens.abi.enums import Cmd
 from bpflens.abi.infos import BtfInfo, ProgInfo
 from bpflens.abi.record import Record
-from bpflens.errors import ENOTSUPP, Denied, NotFound, SyscallError, Unsupported
+from bpflens.errors import ENOTSUPP, BpflensError, Denied, NotFound, SyscallError, Unsupported
 from bpflens.port.doors import BpfPort
 from bpflens.port.memory import Memory
 
@@ -93,6 +93,11 @@ FUNC_INFO = ProgArray("nr_func_info", "func_info", 8, "func_info_rec_size")
 LINE_INFO = ProgArray("nr_line_info", "line_info", 16, "line_info_rec_size")
 JITED_LINE_INFO = ProgArray("nr_jited_line_info", "jited_line_info", 8, "jited_line_info_rec_size")
 PROG_TAGS = ProgArray("nr_prog_tags", "prog_tags", 8)
+
+_GROWTHS = 16
+"""How often an array may have grown since its length was told."""
+_ARRAY_MAX = 256 << 20
+"""Bytes: a program of a million instructions has a JIT image of some 20 MB."""
 
 _INFO_ROOM = 512
 """More than any info struct of today (prog: 232 bytes); the kernel says how much it wrote."""
@@ -179,12 +184,15 @@ class Calls:
         """One side array of a program whose info is `told`; empty where the kernel has none.
 
         The array may have grown since (PROG_BIND_MAP): the kernel says the true length also when
-        the buffer is too small, so the read is repeated until it fits. Raises `Restricted`.
+        the buffer is too small, so the read is repeated until it fits. Raises `Restricted`, and
+        `BpflensError` for an array that has no end.
         """
         count: int = getattr(told, array.total)
         if not count:
             return b""
-        while True:
+        for _ in range(_GROWTHS):
+            if count * array.size > _ARRAY_MAX:
+                break
             mem = Memory()
             buffer = bytearray(count * array.size)
             asked = ProgInfo()
@@ -199,6 +207,7 @@ class Calls:
             if total <= count:
                 return bytes(buffer[: total * array.size])
             count = total
+        raise BpflensError(f"{array.pointer} of {count} items: longer at each look, or than can be")
 
     def btf_name(self, fd: int) -> bytes:
         """The name of a BTF object: `vmlinux` or a module's; empty for a program's. Since: 5.11."""
@@ -210,13 +219,16 @@ class Calls:
     def btf_data(self, fd: int, size: int = 0) -> bytes:
         """The raw BTF of a BTF object; `size` is what it was told to have, if it was asked."""
         size = size or self.info(fd, BtfInfo).btf_size
-        while True:
+        for _ in range(_GROWTHS):
+            if size > _ARRAY_MAX:
+                break
             mem = Memory()
             buffer = bytearray(size)
             told = self.fill_info(fd, BtfInfo(btf=mem.pin(buffer), btf_size=size), mem)
             if told.btf_size <= size:
                 return bytes(buffer[: told.btf_size])
             size = told.btf_size
+        raise BpflensError(f"BTF of {size} bytes: longer at each look, or than can be")
 
     # --- maps
 
@@ -245,9 +257,7 @@ class Calls:
         mem = Memory()
         self.call(Cmd.MAP_DELETE_ELEM, MapDeleteElem(map_fd=fd, key=mem.pin(bytearray(key))), mem)
 
-    def map_lookup_and_delete(
-        self, fd: int, key: bytes, value_size: int, flags: int = 0
-    ) -> bytes:
+    def map_lookup_and_delete(self, fd: int, key: bytes, value_size: int, flags: int = 0) -> bytes:
         """Take an element out. MAP_LOOKUP_AND_DELETE_ELEM. Since: 4.20 (hashes: 5.14)."""
         mem = Memory()
         value = bytearray(value_size)

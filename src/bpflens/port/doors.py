@@ -1,4 +1,4 @@
-"""What a kernel offers its callers: three small doors.
+"""What a kernel offers its callers: three small doors, and for some kernels a fourth.
 
 Every kernel (Linux, the engine, a replay) and every wrapper around one (tracer, recorder, fault
 injection) is a set of objects of these shapes. Failures are plain `OSError`, as a system call
@@ -74,9 +74,34 @@ class NetPort(Protocol):
         ...
 
 
+class Rows(NamedTuple):
+    """What the bulk door gives: whole rows (`abi.rows`), ascending by ID."""
+
+    data: bytes
+    reader: int = 0
+    """The ID of the program that wrote them, where one did: it is gone and is not to be shown."""
+
+
+class BulkPort(Protocol):
+    """Many objects at once, where a kernel has a faster way than one call after another.
+
+    Nobody has to have this door: what it tells, the others tell too. It says what it cannot do
+    here by raising (Unsupported, Denied, OSError), and then they are used.
+    """
+
+    def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
+        """A row of each program with an ID above `after`; `maps`: with the IDs of its maps.
+
+        `bpf` is the door beside this one, through which every call goes. `keep` is a folder for
+        what the next process need not work out again.
+        """
+        ...
+
+
 class Doors(NamedTuple):
     """The doors of one kernel."""
 
     bpf: BpfPort
     host: HostPort
     net: NetPort
+    bulk: BulkPort | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import gzip
+import io
 import json
 import os
 import zlib
@@ -11,12 +12,27 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bpflens.errors import CassetteMiss, FormatError
+from bpflens.abi.attrs import MapById
+from bpflens.abi.enums import Cmd, MapFlag
+from bpflens.errors import CassetteMiss, FormatError, Unsupported
 from bpflens.port.cassette import BY_NAME, FORMAT, Answer, request
 from bpflens.port.doors import Clock, Doors
 from bpflens.port.memory import Memory
 
 MAX_FILE = 1 << 30
+
+WRITES = frozenset(
+    {
+        Cmd.MAP_UPDATE_ELEM,
+        Cmd.MAP_DELETE_ELEM,
+        Cmd.MAP_LOOKUP_AND_DELETE_ELEM,
+        Cmd.MAP_UPDATE_BATCH,
+        Cmd.MAP_DELETE_BATCH,
+        Cmd.MAP_LOOKUP_AND_DELETE_BATCH,
+        Cmd.MAP_FREEZE,
+    }
+)
+"""Commands that change what a map holds."""
 
 
 class Replay:
@@ -76,6 +92,10 @@ class ReplayedBpf:
         asked = request(cmd, attr, size, mem, self._replay.fds)
         answer = self._replay.answer(asked.key)
         if answer is None:
+            if cmd in WRITES or (cmd == Cmd.MAP_GET_FD_BY_ID and not _reads(attr, size, mem)):
+                raise Unsupported(
+                    f"{self._replay.path} is a recording: it can be looked at, not changed"
+                )
             if cmd in BY_NAME:
                 raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             raise CassetteMiss(
@@ -141,6 +161,12 @@ class ReplayedNet:
             return [bytes.fromhex(message) for message in messages]
 
 
+def _reads(attr: int, size: int, mem: Memory) -> bool:
+    """Whether a MAP_GET_FD_BY_ID wants no more than to read."""
+    asked = MapById.decode(mem.read(attr, size))
+    return bool(asked.open_flags & MapFlag.RDONLY)
+
+
 @contextmanager
 def _sound(path: str) -> Iterator[None]:
     """Makes one error of all that can go wrong where an answer in the file is none."""
@@ -158,7 +184,8 @@ def load(path: str) -> dict[str, list[Answer]]:
         data = file.read(MAX_FILE)
     if data[:2] == b"\x1f\x8b":
         try:
-            data = gzip.decompress(data)
+            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
+                data = packed.read(MAX_FILE)
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise FormatError(f"{path} is cut short or damaged: {error}", 0) from error
     answers: dict[str, list[Answer]] = {}

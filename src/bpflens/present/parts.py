@@ -94,23 +94,22 @@ def spread(columns: tuple[Column, ...], record: Any, most: int = MOST_SPREAD) ->
     result: list[Column] = []
     for column in columns:
         value = column.getter(record) if column.parts else None
-        paths = list(_leaves(value, "")) if isinstance(value, dict) else []
-        if not paths or len(paths) > most:
+        found = list(leaves(value)) if isinstance(value, dict) else []
+        if not found or len(found) > most or found == [("", value)]:
             result.append(column)
             continue
-        for path in paths:
-            number = isinstance(taker(column.getter, column.key, path)(record), int)
-            result.append(column.part(path)._replace(right=number))
+        for path, part in found:
+            result.append(column.part(path)._replace(right=isinstance(part, int)))
     return tuple(result)
 
 
-def _leaves(value: Any, path: str) -> Iterator[str]:
-    """The paths to what has no fields of its own."""
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """The paths to what has no fields of its own, with what is there."""
     if isinstance(value, dict) and value and not hasattr(value, "words"):
         for name, part in value.items():
-            yield from _leaves(part, f"{path}.{name}")
+            yield from leaves(part, f"{path}.{name}")
     else:
-        yield path
+        yield path, value
 
 
 def nested(columns: tuple[Column, ...], records: Iterable[Any]) -> Iterator[str]:

@@ -2,7 +2,8 @@
 
 A condition is written as in Python: `type == "xdp" and run_cnt > 1000`, `"lb" in name`,
 `12 in map_ids`, `pinned`, `btf_id == null`. Only names of columns, constants, comparisons, `in`,
-and/or/not and arithmetic are known. A comparison with a value that is missing is false.
+and/or/not and arithmetic are known. A value that is missing equals only null; it is neither less
+nor more than anything, nor in anything.
 """
 
 from __future__ import annotations

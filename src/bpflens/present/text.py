@@ -51,8 +51,8 @@ def bytes_text(value: int) -> str:
     amount = float(value)
     for unit in "KMGTPE":
         amount /= 1024
-        if amount < 1024:
-            return f"{amount:.1f}{unit}" if amount < 10 else f"{amount:.0f}{unit}"
+        if amount < 1023.5:  # what would round up to 1024 belongs to the next unit
+            return f"{amount:.1f}{unit}" if amount < 9.95 else f"{amount:.0f}{unit}"
     return str(value)
 
 

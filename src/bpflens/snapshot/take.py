@@ -272,7 +272,21 @@ def _untold(info: type[Record], told: int) -> tuple[str, ...]:
     """The fields of our records that a kernel which told so many bytes does not know."""
     fields = (ProgramRecord if info is ProgInfo else MapRecord)._fields
     layout = info.__layout__
-    return tuple(name for name in fields if name in layout and layout[name].end > told)
+    return tuple(
+        name
+        for name in fields
+        if (origin := _ORIGINS.get(name, name)) in layout and layout[origin].end > told
+    )
+
+
+_ORIGINS = {
+    "loaded_at": "load_time",
+    "load_time_ns": "load_time",
+    "xlated_bytes": "xlated_prog_len",
+    "jited_bytes": "jited_prog_len",
+    "flags": "map_flags",
+}
+"""Fields of our records that the kernel has by another name."""
 
 
 @lru_cache(maxsize=4096)

@@ -77,7 +77,7 @@ class Backwards(Kernel):
 
 
 def test_a_kernel_that_goes_backwards_is_an_error_and_no_endless_walk() -> None:
-    with pytest.raises(SyscallError, match="went back from 5 to 3"):
+    with pytest.raises(BpflensError, match="went back from 5 to 3"):
         list(islice(Backwards().system().ids(PROGRAM), 100))
 
 
