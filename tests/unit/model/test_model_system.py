@@ -10,7 +10,7 @@ import pytest
 
 from bpflens.abi.attrs import NextId
 from bpflens.abi.enums import Cmd
-from bpflens.errors import Denied, FormatError, NotFound, SyscallError
+from bpflens.errors import BpflensError, Denied, FormatError, NotFound, SyscallError
 from bpflens.model.map import Map
 from bpflens.model.program import Program
 from bpflens.model.system import BTF, LINK, MAP, PROGRAM
