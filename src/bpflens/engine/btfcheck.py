@@ -336,7 +336,13 @@ class _Checker:
                 continue
             if any((where & 0xFFFFFF if r.kflag else where) % 8 for _member, where in fields):
                 _bad()
-            good = [m for m, _where in fields if m in names and names[m] == self.records[m].size]
+            good = [  # btf_find_field_one() passes over the others
+                m
+                for m, where in fields
+                if m in names
+                and names[m] == self.records[m].size
+                and not (where & 0xFFFFFF if r.kflag else where) // 8 % 4
+            ]
             if not good:
                 raise err(errno.EFAULT)  # a record without a field
             if len({self.string(self.records[m].name) for m in good}) < len(good):

@@ -142,6 +142,8 @@ class BtfObject(Object):
         for member in found.members:
             inner = self.type(member.type_id)
             if isinstance(inner, t.Struct) and inner.size == _SPECIAL.get(inner.name):
+                if member.bit_offset // 8 % 4:
+                    continue  # not aligned: passed over
                 size = inner.size
                 fields.append((member.bit_offset // 8, size))
                 lock = lock or inner.name == "bpf_spin_lock"
