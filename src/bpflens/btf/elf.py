@@ -1,9 +1,10 @@
-"""The sections of an ELF file, as far as BTF needs them: of either class and byte order."""
+"""The sections of an ELF file, of either class and byte order (elf(5))."""
 
 from __future__ import annotations
 
 import struct
 
+from bpflens.btf.types import Record
 from bpflens.errors import FormatError
 
 TYPE_CHECKING = False
@@ -13,9 +14,33 @@ if TYPE_CHECKING:
     Data: TypeAlias = bytes | bytearray | memoryview
 
 MAGIC = b"\x7fELF"
+MAX_NAME = 4096
 _COMPRESSED = 0x800
 """SHF_COMPRESSED; of sections that are not, the bytes in the file are the content."""
-_NOBITS = 8
+_NULL, _NOBITS = 0, 8
+
+
+class Section(Record):
+    """One section: its header's fields; `file` is the whole file."""
+
+    name: str
+    kind: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    file: memoryview
+
+    def content(self) -> memoryview:
+        """What is in it. Raises FormatError."""
+        if self.kind in (_NULL, _NOBITS):
+            return self.file[:0]
+        if self.flags & _COMPRESSED:
+            raise FormatError(f"section {self.name} is compressed", self.offset)
+        if self.offset + self.size > len(self.file):
+            raise FormatError(f"section {self.name} runs past the end", self.offset)
+        return self.file[self.offset : self.offset + self.size]
 
 
 def is_elf(data: Data) -> bool:
@@ -28,16 +53,25 @@ def section(data: Data, name: str) -> memoryview | None:
 
     Raises FormatError.
     """
+    for found in sections(data):
+        if found.name == name:
+            return found.content()
+    return None
+
+
+def sections(data: Data) -> tuple[Section, ...]:
+    """All sections, their content not looked at. Raises FormatError."""
     view = memoryview(data).cast("B")
     if len(view) < 64 or not is_elf(view) or view[4] not in (1, 2) or view[5] not in (1, 2):
         raise FormatError("no ELF file", 0)
     wide, order = view[4] == 2, "<>"[view[5] - 1]
     at = _u(view, order, 40, 8) if wide else _u(view, order, 32, 4)
     size, count, names = struct.unpack_from(order + "3H", view, 58 if wide else 46)
-    # e_shoff, e_shentsize; then sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size, sh_link
-    layout = struct.Struct(order + ("2I4QI" if wide else "7I"))
+    # e_shoff, e_shentsize; then sh_name, sh_type, sh_flags, sh_addr, sh_offset, sh_size, sh_link,
+    # sh_info
+    layout = struct.Struct(order + ("2I4Q2I" if wide else "8I"))
     if not at:
-        return None
+        return ()
     if size < layout.size or at + size > len(view):
         raise FormatError("ELF section headers run past the end", at)
     first = layout.unpack_from(view, at)
@@ -46,24 +80,20 @@ def section(data: Data, name: str) -> memoryview | None:
     names = first[6] if names == 0xFFFF else names
     if names >= count or at + count * size > len(view):
         raise FormatError("ELF section headers run past the end", at)
-    headers = [layout.unpack_from(view, at + index * size) for index in range(count)]
-    wanted = name.encode() + b"\0"
-    strings = _content(view, headers[names], at)
-    for header in headers:
-        if bytes(strings[header[0] : header[0] + len(wanted)]) == wanted:
-            return _content(view, header, at)
-    return None
+    rows = [layout.unpack_from(view, at + index * size) for index in range(count)]
+
+    def made(name: str, row: tuple[int, ...]) -> Section:
+        _, kind, flags, _, offset, length, link, info = row
+        return Section(name, kind, flags, offset, length, link, info, view)
+
+    strings = made("", rows[names]).content()
+    return tuple(made(string(strings, row[0]), row) for row in rows)
 
 
-def _content(view: memoryview, header: tuple[int, ...], at: int) -> memoryview:
-    _, kind, flags, _, offset, size, _ = header
-    if kind == _NOBITS:
-        return view[:0]
-    if flags & _COMPRESSED:
-        raise FormatError("the section is compressed", at)
-    if offset + size > len(view):
-        raise FormatError("ELF section runs past the end", at)
-    return view[offset : offset + size]
+def string(strings: memoryview, at: int) -> str:
+    """The string at an offset of a string table; "" where there is none."""
+    piece = bytes(strings[at : at + MAX_NAME])
+    return piece[: piece.find(b"\0")].decode("utf-8", "backslashreplace")
 
 
 def _u(view: memoryview, order: str, at: int, size: int) -> int:

@@ -83,9 +83,9 @@ class BpfObject:
             if symbol.kind != FUNCTION or not runs or not symbol.size:
                 continue
             end = symbol.value + symbol.size
-            if symbol.value % SIZE or end > len(section.data):
+            if symbol.value % SIZE or end > section.size:
                 raise FormatError(f"function {symbol.name} is not inside its section", 0)
-            insns = decode(section.data[symbol.value : end], self.file.byteorder)
+            insns = decode(section.content()[symbol.value : end], self.file.byteorder)
             yield _Piece(symbol.name, symbol.section, symbol.value // SIZE, tuple(insns))
 
     def _by_slot(self, section: int) -> dict[int, Relocation]:
