@@ -7,6 +7,7 @@
     ├── NotFound                     3  no such object, name, tag, path or key
     ├── Denied                       4  the kernel said no: what would be needed
     ├── Unsupported                  5  this kernel or this map type cannot do it
+    ├── Refused                      1  a change that the kernel, or a condition, did not let happen
     ├── SyscallError (OSError)       1  a call failed in a way that none of the above says
     ├── FormatError (ValueError)     1  bytes from outside are not what they claim to be
     └── CassetteMiss                 1  a recording does not hold the answer to what was asked
@@ -52,6 +53,10 @@ class Unsupported(BpflensError):
     """This kernel, or this kind of object, cannot do what was asked."""
 
     exit_code = 5
+
+
+class Refused(BpflensError):
+    """A change did not happen: what it was meant for is as it was."""
 
 
 class SyscallError(BpflensError, OSError):

@@ -11,7 +11,7 @@ from bpflens.cli.progress import progress
 from bpflens.cli.reading import Typing, columns_for, key_of
 from bpflens.cli.session import Session
 from bpflens.errors import UsageError
-from bpflens.model.elements import ElementWalk
+from bpflens.model.elements import ElementWalk, find
 from bpflens.model.map import Map
 from bpflens.model.typed import Readings
 from bpflens.present import documents
@@ -54,7 +54,7 @@ def lookup_element(session: Session) -> int:
         how = typing.of(found)
         view = View(session, found, how, session.options.sum)
         key = key_of(session.options.key, found, how.key)
-        view.write(view.describer.records([found.lookup(key)]), None, detail=True)
+        view.write(view.describer.records([find(found, key)]), None, detail=True)
     return 0
 
 
@@ -67,7 +67,7 @@ def get_field(session: Session) -> int:
         view = View(session, found, how, options.sum)
         column = view.choice.noun.column(options.field)
         key = key_of(options.key, found, how.key)
-        (record,) = view.describer.records([found.lookup(key)])
+        (record,) = view.describer.records([find(found, key)])
         value = column.getter(record)
         if session.form in ("json", "jsonl"):
             output.write([documents.encode(documents.safe(value))])

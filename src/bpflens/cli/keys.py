@@ -9,8 +9,11 @@ from bpflens.errors import UsageError
 FORMS = "a number (12, 0xff), or its bytes in order (hex:0c000000)"
 
 
-def key_bytes(text: str | None, size: int) -> bytes:
-    """The bytes of a key of `size` bytes: a number is in native byte order. Raises UsageError."""
+def key_bytes(text: str | None, size: int, what: str = "key") -> bytes:
+    """The bytes of a key, or of what `what` says, of `size` bytes. Raises UsageError.
+
+    A number is in native byte order.
+    """
     if text is None or size == 0:
         if text is None and size == 0:
             return b""
@@ -20,14 +23,14 @@ def key_bytes(text: str | None, size: int) -> bytes:
         try:
             data = bytes.fromhex(text[4:].replace(":", " "))
         except ValueError as error:
-            raise UsageError(f"{text!r} is no key: {error}") from error
+            raise UsageError(f"{text!r} is no {what}: {error}") from error
         if len(data) != size:
-            raise UsageError(f"{text!r} has {len(data)} bytes; the map's keys have {size}")
+            raise UsageError(f"{text!r} has {len(data)} bytes; the map's {what}s have {size}")
         return data
     try:
         number = int(text, 0)
         return number.to_bytes(size, sys.byteorder, signed=number < 0)
     except ValueError as error:
-        raise UsageError(f"{text!r} is no key: give {FORMS}") from error
+        raise UsageError(f"{text!r} is no {what}: give {FORMS}") from error
     except OverflowError as error:
-        raise UsageError(f"{text} does not fit a key of {size} bytes") from error
+        raise UsageError(f"{text} does not fit a {what} of {size} bytes") from error

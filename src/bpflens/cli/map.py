@@ -6,6 +6,7 @@ import argparse
 
 from bpflens.cli import output, selectors
 from bpflens.cli.elements import dump_map, get_field, lookup_element
+from bpflens.cli.mapedit import add_verbs
 from bpflens.cli.options import add_verb, common_options, seconds
 from bpflens.cli.reading import KEY_FORMS, reading_options
 from bpflens.cli.session import Session
@@ -35,6 +36,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     get.add_argument("key", metavar="KEY", help=KEY_FORMS)
     get.add_argument("field", metavar="FIELD", nargs="?", default="value",
                      help="value (default), value.packets, key.pid")  # fmt: skip
+    add_verbs(verbs, [common_options()])
     for verb in (dump, lookup, get):
         reading_options(verb)
         verb.add_argument("--sum", action="store_true",

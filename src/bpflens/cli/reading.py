@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import sys
 from typing import TYPE_CHECKING, Any
 
 from bpflens.cli.keys import key_bytes
@@ -96,23 +95,20 @@ def key_of(text: str | None, found: Map, reading: Reading | None) -> bytes:
             path, _, value = field.partition("=")
             data = reading.assign(data, path.strip(), value)
         return data
-    try:
-        return reading.assign(data, "", text)
-    except UsageError:
-        # A number is one as well, whatever its fields are; native byte order, as everywhere.
-        if re.fullmatch(r"0[xX][0-9a-fA-F]+|[0-9]+", text) and not _scalar(reading, data):
-            return key_bytes(text, size)
-        raise
+    return whole(text, data, reading, "key")
 
 
-def _scalar(reading: Reading, zeros: bytes) -> bool:
-    value: Any = reading.read(zeros)
+def whole(text: str, data: bytes, reading: Reading | None, what: str) -> bytes:
+    """The bytes of a whole key or value in place of `data`. Raises UsageError.
+
+    A number is one whatever its fields are; in native byte order, as everywhere.
+    """
+    number = re.fullmatch(r"0[xX][0-9a-fA-F]+|[0-9]+", text)
+    if reading is None or text.startswith("hex:") or (number and not _scalar(reading, data)):
+        return key_bytes(text, len(data), what)
+    return reading.assign(data, "", text)
+
+
+def _scalar(reading: Reading, data: bytes) -> bool:
+    value: Any = reading.read(data)
     return not isinstance(value, dict | list)
-
-
-def native(number: int, size: int) -> bytes:
-    """A number in native byte order. Raises UsageError where it does not fit."""
-    try:
-        return number.to_bytes(size, sys.byteorder, signed=number < 0)
-    except OverflowError as error:
-        raise UsageError(f"{number} does not fit {size} bytes") from error

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from bpflens.cli.options import count
 from bpflens.cli.session import Session
 from bpflens.errors import BpflensError, UsageError
-from bpflens.model.parts import Part
+from bpflens.model.btfobject import BtfObject
+from bpflens.model.parts import Missing, Part, attempt
 from bpflens.model.system import MAP, PROGRAM, System
 from bpflens.snapshot.access import examine
 from bpflens.snapshot.elements import Describer
@@ -30,6 +31,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
         "--elements", metavar="N", type=count, default=MOST,
         help="record the elements of maps with at most N entries (default: 10000; 0: none)",
     )  # fmt: skip
+    parser.add_argument(
+        "--kernel-types", action="store_true",
+        help="record the types of the kernel and its modules too (some megabytes)",
+    )  # fmt: skip
     parser.set_defaults(run=record)
 
 
@@ -37,14 +42,14 @@ def record(session: Session) -> int:
     """Ask the kernel everything that the other commands could ask, and keep the answers."""
     if getattr(session.options, "record", None):
         raise UsageError("give one file: record FILE, or --record FILE with another command")
-    errors = sweep(session.system, session.options.elements)
+    errors = sweep(session.system, session.options.elements, session.options.kernel_types)
     session.save(session.options.file)
     print(f"recorded in {session.options.file}: bpflens --on {session.options.file}",
           file=sys.stderr)  # fmt: skip
     return 1 if errors else 0
 
 
-def sweep(system: System, most: int) -> int:
+def sweep(system: System, most: int, kernel_types: bool = False) -> int:
     """Ask everything; returns how many objects could not be looked at."""
     _, errors = overview(system)
     examine(system)
@@ -53,6 +58,7 @@ def sweep(system: System, most: int) -> int:
         pass
     for _ in look.maps():
         pass
+    _read_types(system, kernel_types)
     _read_code(system)
     describer = Describer(system)
     for id in system.ids(MAP):
@@ -64,6 +70,20 @@ def sweep(system: System, most: int) -> int:
         except (BpflensError, OSError):
             continue  # what cannot be read answers the same when the recording is looked at
     return len(errors) + len(look.errors)
+
+
+def _read_types(system: System, kernel_types: bool) -> None:
+    """Ask what lists of types and typed elements ask: each BTF object, and its types."""
+    try:
+        for found in system.btf_objects():
+            with found:
+                name = attempt(BtfObject.name, found)
+                if kernel_types or isinstance(name, Missing):
+                    system.btf(found.id)
+    except (BpflensError, OSError):
+        pass  # what cannot be listed answers the same when the recording is looked at
+    if kernel_types:
+        system.kernel_types()
 
 
 def _read_code(system: System) -> None:

@@ -18,7 +18,7 @@ def kernel_types(system: System) -> Btf:
     """The kernel's own types. Raises NotFound with the reason where they could not be had."""
     types = system.kernel_types()
     if isinstance(types, Missing):
-        raise NotFound(f"the kernel's types: {types.detail or types}")
+        raise NotFound(f"the kernel's types cannot be read: {types.detail}")
     return types
 
 

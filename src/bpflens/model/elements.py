@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.mapfacts import Batch, Value, Walk
-from bpflens.errors import Denied, SyscallError, Unsupported
+from bpflens.errors import CassetteMiss, Denied, NotFound, SyscallError, Unsupported
 from bpflens.port.calls import CallDenied, CallNotFound, CallUnsupported
 
 if TYPE_CHECKING:
@@ -68,6 +68,20 @@ def element(map: Map, key: bytes, value: bytes) -> Element:
         case Value.COOKIE if len(value) >= 8:
             return plain._replace(cookie=struct.unpack_from("=Q", value)[0])
     return plain
+
+
+def find(map: Map, key: bytes, flags: int = 0) -> Element:
+    """The element with this key. Raises NotFound, UsageError for a key of another size.
+
+    A recording may hold a walk over a map and no lookup of this key: then the walk answers.
+    """
+    try:
+        return map.lookup(key, flags)
+    except CassetteMiss:
+        for found in map.items():
+            if found.key == key:
+                return found
+        raise NotFound(f"map {map.id} has no element with key {key.hex()}") from None
 
 
 class ElementWalk:

@@ -96,7 +96,7 @@ class Map(Handle):
         size = self.basic().value_size
         return (size + 7 & ~7) * self.system.cpus if self.facts.per_cpu else size
 
-    def lookup(self, key: bytes) -> Element:
+    def lookup(self, key: bytes, flags: int = 0) -> Element:
         """The element with this key. Raises NotFound, UsageError for a key of another size."""
         from bpflens.model.elements import element
 
@@ -104,7 +104,7 @@ class Map(Handle):
         if len(key) != told.key_size:
             raise UsageError(f"the key has {len(key)} bytes, map {told.id} has {told.key_size}")
         try:
-            value = self.system.calls.map_lookup(self.fd, key, self.value_room)
+            value = self.system.calls.map_lookup(self.fd, key, self.value_room, flags)
         except CallNotFound as error:
             raise NotFound(f"map {told.id} has no element with key {key.hex()}") from error
         return element(self, key, value)

@@ -1,0 +1,175 @@
+"""Changes to the elements of a map: planned on a copy, shown before they happen, then made.
+
+The kernel has no compare-and-set for map elements: a change that expects something of the present
+value reads, checks and writes, and another writer can come between. BPF_F_LOCK, where the value has
+a spin lock, keeps each single read and write whole, not the two together.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from bpflens.abi.mapfacts import Value, Walk
+from bpflens.errors import BpflensError, Denied, NotFound, Refused, SyscallError, Unsupported
+from bpflens.model.elements import Element, element, find
+from bpflens.model.parts import attempt
+from bpflens.model.typed import ByType, Reading
+
+if TYPE_CHECKING:
+    from bpflens.model.map import Map
+
+T = TypeVar("T")
+
+ANY, NOEXIST, EXIST, LOCK = 0, 1, 2, 4
+"""Flags of MAP_UPDATE_ELEM: BPF_ANY, BPF_NOEXIST, BPF_EXIST, BPF_F_LOCK."""
+
+
+class Assignment(NamedTuple):
+    """A field (`packets`, `slots[3].x`; empty: the whole value) and what it becomes, as text."""
+
+    path: str
+    text: str
+
+
+class Change(NamedTuple):
+    """What an element is, and what it becomes: a value, or one for each CPU; None: no element."""
+
+    key: bytes
+    before: tuple[bytes, ...] | None
+    after: tuple[bytes, ...] | None
+
+
+def present(map: Map, key: bytes, reading: Reading | None) -> Element | None:
+    """The element with this key, read under its spin lock where it has one; None: there is none."""
+    try:
+        return find(map, key, LOCK if has_spin_lock(reading) else 0)
+    except NotFound:
+        return None
+
+
+def check(values: Iterable[bytes], expected: Iterable[Assignment], reading: Reading) -> None:
+    """Raises Refused where a field of any of the values is not what was expected."""
+    for data in values:
+        for path, text in expected:
+            if reading.assign(data, path, text) != data:
+                raise Refused(f"value{_dotted(path)} is not {text}: nothing was changed")
+
+
+def assigned(
+    values: tuple[bytes, ...],
+    changes: Iterable[Assignment],
+    assign: Callable[[bytes, str, str], bytes],
+    cpu: int | None = None,
+) -> tuple[bytes, ...]:
+    """The values with fields changed; `cpu`: in that CPU's value alone. Raises UsageError."""
+    changed = list(values)
+    for at, data in enumerate(values):
+        if cpu is None or cpu == at:
+            for path, text in changes:
+                data = assign(data, path, text)
+            changed[at] = data
+    return tuple(changed)
+
+
+def store(map: Map, change: Change, flags: int, reading: Reading | None) -> None:
+    """Write what an element becomes. Raises Refused, Denied, NotFound, Unsupported."""
+    assert change.after is not None
+    data = change.after[0]
+    if map.facts.per_cpu:
+        room = map.basic().value_size + 7 & ~7
+        data = b"".join(value.ljust(room, b"\0") for value in change.after)
+    if has_spin_lock(reading):
+        flags |= LOCK
+    calls = map.system.calls
+    _try(map, change.key, lambda: calls.map_update(map.fd, change.key, data, flags))
+
+
+def remove(map: Map, key: bytes) -> None:
+    """Remove an element. Raises Refused, Denied, NotFound, Unsupported."""
+    _try(map, key, lambda: map.system.calls.map_delete(map.fd, key), deletes=True)
+
+
+def take(map: Map, key: bytes) -> Element:
+    """Take an element out: of a queue or stack the next, of a hash the one with this key.
+
+    Raises Refused, Denied, NotFound, Unsupported.
+    """
+    calls = map.system.calls
+    data = _try(map, key, lambda: calls.map_lookup_and_delete(map.fd, key, map.value_room))
+    return element(map, key, data)
+
+
+def has_spin_lock(reading: Reading | None) -> bool:
+    """Whether a value of this type has a `struct bpf_spin_lock`; the kernel takes it at the top."""
+    if not isinstance(reading, ByType):
+        return False
+    from bpflens.btf.types import Struct
+
+    found = reading.btf.strip(reading.type_id)
+    return isinstance(found, Struct) and any(
+        reading.btf.type_name(member.type_id) == "bpf_spin_lock" for member in found.members
+    )
+
+
+def holds_fds(map: Map) -> bool:
+    """Whether values are written as fds: no flags are allowed then, at least in an array."""
+    return map.facts.value in (Value.PROG_ID, Value.MAP_ID)
+
+
+def _try(map: Map, key: bytes, call: Callable[[], T], deletes: bool = False) -> T:
+    try:
+        return call()
+    except SyscallError as error:
+        raise refusal(map, key, error, deletes) from error
+
+
+def refusal(map: Map, key: bytes, error: SyscallError, deletes: bool) -> BpflensError:
+    """The kernel's refusal in words; what an errno means depends on the type of map."""
+    told, kind = map.basic(), map.type.label
+    which = f"map {told.id}"
+    match error.errno:
+        case errno.EPERM:
+            accounts = attempt(type(map).accounts, map)
+            if getattr(accounts, "frozen", None) is True:
+                return Refused(f"{which} is frozen: user space may no longer write to it")
+            return Denied(f"{which} cannot be written to: {error.strerror}", "write permission")
+        case errno.ENOENT:
+            if not key:
+                return NotFound(f"{which} is empty")
+            return NotFound(f"{which} has no element with key {key.hex()}")
+        case errno.EEXIST:
+            return Refused(f"{which} has an element with key {key.hex()} already")
+        case errno.E2BIG | errno.EINVAL if _past_the_end(map, key):
+            return Refused(f"{which} has slots 0 to {told.max_entries - 1}")
+        case errno.E2BIG | errno.ENOSPC:
+            return Refused(f"{which} is full: it holds its {told.max_entries} elements")
+        case errno.EINVAL if deletes and map.facts.walk is Walk.INDEX:
+            return Unsupported(f"elements of a {kind} cannot be deleted, only overwritten")
+        case errno.EINVAL | errno.EOPNOTSUPP | 524:
+            return Unsupported(f"a {kind} does not allow this: {error}")
+        case errno.EBUSY:
+            return Refused(f"{which} is busy: {error}")
+    return error
+
+
+def _past_the_end(map: Map, key: bytes) -> bool:
+    if map.facts.walk is not Walk.INDEX or len(key) != 4:
+        return False
+    return int.from_bytes(key, sys.byteorder) >= map.basic().max_entries
+
+
+_ASSIGNMENT = re.compile(r"value((?:\.|\[)[^=]*)?=(.*)", re.DOTALL)
+
+
+def assignment(text: str) -> Assignment | None:
+    """`value.packets=3` or `value=3`, read; None where it is no such thing."""
+    match = _ASSIGNMENT.fullmatch(text)
+    return Assignment((match[1] or "").removeprefix("."), match[2]) if match else None
+
+
+def _dotted(path: str) -> str:
+    return f".{path}" if path and not path.startswith("[") else path
