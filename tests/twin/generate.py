@@ -249,12 +249,16 @@ class Generator(Attachments):
     def element(self, cmd: int, value: Buffer, attr: MapCreate, fd: int, flags: int) -> Step:
         names = [Named(0, "fd", fd)]
         buffers = [Buffer(self.key(attr)), value]
-        if attr.map_type == T.SK_STORAGE:
-            buffers[0].names.append(Named(0, "fd", self.pick(*SURROUNDINGS)))
+        self.name_owner(attr, buffers[0])
         if attr.key_size:
             self.pointer(names, 8, 0)
         self.pointer(names, 16, 1)
         return self.step(cmd, MapElem(flags=flags), names=names, buffers=buffers)
+
+    def name_owner(self, attr: MapCreate, key: Buffer) -> None:
+        """The key of a storage is the fd of what the value hangs at."""
+        if attr.map_type in (T.SK_STORAGE, T.INODE_STORAGE, T.TASK_STORAGE, T.CGRP_STORAGE):
+            key.names.append(Named(0, "fd", self.pick(*SURROUNDINGS, 10**6)))
 
     def lookup(self) -> Step:
         fd, thing = self.fd("map")
@@ -286,6 +290,7 @@ class Generator(Attachments):
         if attr.key_size:
             self.pointer(names, 8, 0)
         buffers = [Buffer(self.key(attr))]
+        self.name_owner(attr, buffers[0])
         return self.step(Cmd.MAP_DELETE_ELEM, MapDeleteElem(), names=names, buffers=buffers)
 
     def next_key(self) -> Step:

@@ -162,11 +162,11 @@ class BtfObject(Object):
     def info(self, call: Call, file: File, data: bytearray, told: int) -> None:
         """btf_get_info_by_fd(): a name that does not fit is told with the error."""
         at, room, _id, name_at, name_room, _kernel = _INFO.unpack_from(data)
-        if bool(name_at) != bool(name_room):
-            raise err(errno.EINVAL)
         size = min(room, len(self.data))
         if size:
             call.mem.write(at, self.data[:size])
+        if bool(name_at) != bool(name_room):
+            raise err(errno.EINVAL)
         _INFO.pack_into(data, 0, at, len(self.data), self.id, name_at, len(self.name), self.kernel)
         if name_at:
             failed = copy_name(call, self.name, name_at, name_room)

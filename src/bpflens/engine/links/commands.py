@@ -21,8 +21,6 @@ _END = 60
 @command(Cmd.LINK_CREATE, LinkCreate, end=_END)
 def link_create(call: Call, attr: LinkCreate) -> int:
     """link_create()."""
-    if attr.attach_type >= call.engine.release.attach_types:
-        raise err(errno.EINVAL)
     if attr.attach_type == AttachType.STRUCT_OPS:
         found = call.task.files.get(attr.prog_fd, Map)
         # bpf_struct_ops_link_create(): no map here is ever ready to be registered
@@ -30,6 +28,8 @@ def link_create(call: Call, attr: LinkCreate) -> int:
             raise err(errno.EINVAL)
         raise err(errno.EINVAL)
     prog = call.task.files.get(attr.prog_fd, Prog)
+    if attr.attach_type >= call.engine.release.attach_types:
+        raise err(errno.EINVAL)
     check_attach_type(call.task, prog, attr.attach_type)
     make = MAKERS.get(prog.type)
     if make is None:

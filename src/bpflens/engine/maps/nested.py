@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 def compatible(owner: Map, prog: Prog) -> bool:
     """bpf_prog_map_compatible(): the first program decides what may be in a map for good."""
+    if prog.dev_bound:
+        return False
     wanted = prog.owner_key(owner.type == MapType.PROG_ARRAY)
     if owner.owner is None:
         owner.owner = wanted

@@ -76,6 +76,8 @@ _DEFAULT_ATTACH = {
     ProgType.SK_REUSEPORT: A.SK_REUSEPORT_SELECT,
 }
 """bpf_prog_load_fixup_attach_type()."""
+_HOLD_PROGS = (MapType.PROG_ARRAY, MapType.DEVMAP, MapType.CPUMAP)
+"""map_type_contains_progs()."""
 _NOT_BUILT = (ProgType.UNSPEC, ProgType.LIRC_MODE2)
 
 
@@ -108,6 +110,7 @@ def prog_load(call: Call, attr: ProgLoad) -> int:
     if attr.prog_type in _NOT_BUILT or attr.prog_type >= engine.release.prog_types:
         raise err(errno.EINVAL)
     made.name = object_name(call.raw[48:64])
+    made.dev_bound = bool(attr.prog_ifindex)
     made.gpl = license in _GPL
     made.flags = attr.prog_flags
     made.sleepable = bool(attr.prog_flags & _SLEEPABLE)
@@ -181,7 +184,7 @@ def _verify(call: Call, attr: ProgLoad, made: Prog, insns: bytes) -> None:
         refs = References(call, attr, made)
         found = translate(call, attr, made, insns, refs, log)
         for used in refs.maps:  # bpf_check_tail_call()
-            if used.type == MapType.PROG_ARRAY and not compatible(used, made):
+            if used.type in _HOLD_PROGS and not compatible(used, made):
                 raise err(errno.EINVAL)
     finally:
         log.finish(call, _TRUE_SIZE)

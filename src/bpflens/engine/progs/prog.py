@@ -35,9 +35,10 @@ class Prog(Object):
     """A verified program. The engine has no JIT: there is never a jited image."""
 
     __slots__ = (
-        "attach_btf", "attach_btf_id", "attach_type", "btf", "digest", "enforced", "extended",
-        "flags", "func_count", "func_info", "gpl", "line_info", "load_time", "maps", "name",
-        "prog_tags", "sleepable", "tag", "type", "verified_insns", "xlated", "xlated_hidden",
+        "attach_btf", "attach_btf_id", "attach_type", "btf", "dev_bound", "digest", "enforced",
+        "extended", "flags", "func_count", "func_info", "gpl", "line_info", "load_time", "maps",
+        "name", "prog_tags", "sleepable", "tag", "type", "verified_insns", "xlated",
+        "xlated_hidden",
     )  # fmt: skip
 
     space = "prog"
@@ -55,6 +56,7 @@ class Prog(Object):
         self.gpl = False
         self.sleepable = False
         self.extended = False
+        self.dev_bound = False
         self.enforced = False
         """Whether only the attach type of the load will do (a CGROUP_SKB that returns 2 or 3)."""
         self.digest = b""
