@@ -137,6 +137,18 @@ class Bench(ABC):
         """An fd of a new socket: `udp` (bound), `tcp` (listening) or `unix`."""
         raise NotOffered("no sockets")
 
+    def filter_socket(self, socket: int, prog: int) -> None:
+        """setsockopt(SO_ATTACH_BPF). Raises OSError."""
+        raise NotOffered("no sockets")
+
+    def set_xdp(self, ifindex: int, prog: int, flags: int = 0, expected: int | None = None) -> None:
+        """Attach an XDP program by rtnetlink; -1 detaches. Raises OSError."""
+        raise NotOffered("no rtnetlink that changes anything")
+
+    def set_event(self, event: int, prog: int) -> None:
+        """ioctl(PERF_EVENT_IOC_SET_BPF). Raises OSError."""
+        raise NotOffered("no perf events")
+
     # --- the end
 
     def clean(self) -> None:

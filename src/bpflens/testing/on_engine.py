@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from bpflens.abi.enums import ProgType
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Int
 from bpflens.engine.cgroups import Cgroup as EngineCgroup
@@ -12,8 +15,9 @@ from bpflens.engine.engine import Engine
 from bpflens.engine.files import O_RDONLY, O_RDWR, File, Node
 from bpflens.engine.net import Socket
 from bpflens.engine.perf import PerfEvent
+from bpflens.engine.progs.prog import Prog
 from bpflens.port.calls import Calls
-from bpflens.testing.bench import Bench, Cgroup
+from bpflens.testing.bench import TRACEPOINT, Bench, Cgroup
 
 BPFFS = "/sys/fs/bpf"
 
@@ -26,6 +30,8 @@ def few_types() -> bytes:
     held = made.add_ptr(made.add_struct("bpf_map", 0))
     proto = made.add_func_proto(number, [("meta", meta), ("map", held)])
     made.add_func("bpf_iter_bpf_map", proto)
+    traced = made.add_func_proto(0, [("", made.add_ptr(0)), ("", held)])
+    made.add_typedef(f"btf_trace_{TRACEPOINT}", made.add_ptr(traced))
     return made.build()
 
 
@@ -122,3 +128,24 @@ class EngineBench(Bench):
     def socket(self, kind: str) -> int:
         # sock_map_sk_state_allowed(): UDP always, TCP when it is connected
         return self._open(Socket(cookie=7, established=kind == "udp"))
+
+    def _prog(self, fd: int, *types: ProgType) -> Prog:
+        """bpf_prog_get_type(): what those ask who attach programs from outside of bpf(2)."""
+        found = self.task.files.get(fd, Prog)
+        if found.type not in types:
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+        return found
+
+    def filter_socket(self, socket: int, prog: int) -> None:
+        wanted = self._prog(prog, ProgType.SOCKET_FILTER)
+        self.task.files.get(socket, Socket).attach(wanted)
+
+    def set_xdp(self, ifindex: int, prog: int, flags: int = 0, expected: int | None = None) -> None:
+        old = None if expected in (None, -1) else self._prog(expected or 0, ProgType.XDP)
+        new = None if prog < 0 else self._prog(prog, ProgType.XDP)
+        self.task.netns.devices[ifindex].xdp_attach(new, flags, old=old)
+        self.engine.work()
+
+    def set_event(self, event: int, prog: int) -> None:
+        wanted = self._prog(prog, ProgType.TRACEPOINT)
+        self.task.files.get(event, PerfEvent).set(wanted)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import fcntl
 import os
 import resource
 import socket
@@ -30,6 +31,8 @@ MNT_DETACH = 2
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
 PERF_TYPE_TRACEPOINT = 2
 PERF_FLAG_FD_CLOEXEC = 8
+PERF_EVENT_IOC_SET_BPF = 0x40042408
+SOL_SOCKET, SO_ATTACH_BPF = 1, 50
 CAPABILITY_VERSION_3 = 0x20080522
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -185,6 +188,26 @@ class LinuxBench(Bench):
         if kind == "tcp":
             made.listen()
         return self._keep(made.detach())
+
+    def filter_socket(self, socket: int, prog: int) -> None:
+        with _borrowed(socket) as it:
+            it.setsockopt(SOL_SOCKET, SO_ATTACH_BPF, prog)
+
+    def set_xdp(self, ifindex: int, prog: int, flags: int = 0, expected: int | None = None) -> None:
+        rtnetlink.ask(rtnetlink.set_xdp(ifindex, prog, flags, expected))
+
+    def set_event(self, event: int, prog: int) -> None:
+        fcntl.ioctl(event, PERF_EVENT_IOC_SET_BPF, prog)
+
+
+@contextmanager
+def _borrowed(fd: int) -> Iterator[socket.socket]:
+    """A socket object for an fd that stays open."""
+    made = socket.socket(fileno=fd)
+    try:
+        yield made
+    finally:
+        made.detach()
 
 
 def _cgroup_root() -> str:
