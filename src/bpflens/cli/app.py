@@ -14,7 +14,7 @@ from bpflens.present.text import clean
 
 COMMANDS = {
     "overview": "how many of what there is, and what looks wrong (the default)",
-    "prog": "programs: list, show",
+    "prog": "programs: list, show, dump, explain, match",
     "map": "maps: list, show, dump, lookup, get; set, delete, push, pop",
     "btf": "types: list, show, dump as C, as JSON or as bpftool lists them",
     "doctor": "what this user can see on this kernel, and what would grant the rest",

@@ -25,6 +25,9 @@ def run(session: Session) -> int:
         raise NotFound(f"{path} has no BPF programs")
     matcher = Matcher(session.system, programs)
     found: list[MatchRecord] = list(matcher.records())
+    if not found and session.form == "text":
+        output.tell(matcher.errors)
+        raise NotFound(f"no loaded program comes from {path}")
     status = output.show(session, choice, found, matcher.errors)
     rest = [each.name for each in programs if each.name not in {r.program for r in found}]
     if rest:
