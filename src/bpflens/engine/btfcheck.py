@@ -401,11 +401,13 @@ def _sections(data: bytes) -> tuple[bytes, bytes]:
     if len(data) < 8:
         _bad()
     length = int.from_bytes(data[4:8], "little")
-    if length > len(data) or length < 24:
+    if length > len(data):
         _bad()
     if length > 24 and any(data[24:length]):
         raise err(errno.E2BIG)
-    magic, version, flags, _length, type_at, type_len, str_at, str_len = _HEADER.unpack_from(data)
+    # a short header is read as far as it says, the rest of it as zeros
+    header = data[: min(length, 24)].ljust(24, b"\0")
+    magic, version, flags, length, type_at, type_len, str_at, str_len = _HEADER.unpack(header)
     if magic != MAGIC:
         _bad()
     if version != 1 or flags:

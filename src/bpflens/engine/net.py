@@ -5,9 +5,18 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Any
 
-from bpflens.abi.enums import AttachType
-from bpflens.abi.netlink import IFINFO, NETLINK_ROUTE, IfLa, IfLaXdp, NlMsgType, XdpAttached
+from bpflens.abi.enums import AttachType, ProgType
+from bpflens.abi.netlink import (
+    IFINFO,
+    NETLINK_ROUTE,
+    IfLa,
+    IfLaXdp,
+    NlMsgType,
+    XdpAttached,
+    attributes,
+)
 from bpflens.engine.call import err
+from bpflens.engine.creds import Cap
 from bpflens.engine.files import Node
 
 if TYPE_CHECKING:
@@ -20,6 +29,9 @@ UPDATE_IF_NOEXIST, SKB, DRV, HW, REPLACE = 1, 2, 4, 8, 16
 """XDP_FLAGS_* (include/uapi/linux/if_link.h)."""
 MODES = SKB | DRV | HW
 
+_SETLINK = 19
+_EXPECTED_FD = 8
+"""RTM_SETLINK, IFLA_XDP_EXPECTED_FD."""
 _XDP_MODES = (
     (SKB, IfLaXdp.SKB_PROG_ID, XdpAttached.SKB),
     (DRV, IfLaXdp.DRV_PROG_ID, XdpAttached.DRV),
@@ -183,10 +195,48 @@ class EngineNet:
         self._task = task
 
     def dump(self, protocol: int, request: bytes) -> list[bytes]:
-        """See `NetPort.dump`; RTM_GETLINK is known, the rest is EOPNOTSUPP."""
+        """See `NetPort.dump`: RTM_GETLINK, and RTM_SETLINK with IFLA_XDP, which answers nothing."""
         if protocol != NETLINK_ROUTE:
             raise err(errno.EPROTONOSUPPORT)
         kind = int.from_bytes(request[4:6], "little")
-        if kind != NlMsgType.GETLINK:
-            raise err(errno.EOPNOTSUPP)
-        return [device.message() for device in self._task.netns.devices.values()]
+        if kind == NlMsgType.GETLINK:
+            return [device.message() for device in self._task.netns.devices.values()]
+        if kind == _SETLINK:
+            self._set_link(request[16:])
+            return []
+        raise err(errno.EOPNOTSUPP)
+
+    def _set_link(self, body: bytes) -> None:
+        """do_setlink(), the part for XDP."""
+        task = self._task
+        task.require(Cap.NET_ADMIN)
+        device = task.netns.devices.get(IFINFO.unpack_from(body)[2])
+        if device is None:
+            raise err(errno.ENODEV)
+        xdp = attributes(attributes(body[IFINFO.size :]).get(IfLa.XDP, b""))
+        if IfLaXdp.ATTACHED in xdp or IfLaXdp.PROG_ID in xdp:
+            raise err(errno.EINVAL)
+        flags = int.from_bytes(xdp.get(IfLaXdp.FLAGS, b""), "little")
+        modes = flags & MODES
+        if flags & ~(MODES | UPDATE_IF_NOEXIST | REPLACE) or modes & modes - 1:
+            raise err(errno.EINVAL)
+        if IfLaXdp.FD not in xdp:
+            return
+        if flags & REPLACE and _EXPECTED_FD not in xdp:
+            raise err(errno.EINVAL)
+        # dev_change_xdp_fd()
+        new = self._prog(xdp[IfLaXdp.FD])
+        old = self._prog(xdp[_EXPECTED_FD]) if flags & REPLACE else None
+        device.xdp_attach(new, flags, old=old)
+        task.engine.work()
+
+    def _prog(self, raw: bytes) -> Prog | None:
+        from bpflens.engine.progs.prog import Prog
+
+        fd = int.from_bytes(raw[:4], "little", signed=True)
+        if fd < 0:
+            return None
+        prog = self._task.files.get(fd, Prog)
+        if prog.type != ProgType.XDP:
+            raise err(errno.EINVAL)
+        return prog

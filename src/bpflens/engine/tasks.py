@@ -12,6 +12,7 @@ from bpflens.port.doors import Doors
 
 if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
+    from bpflens.engine.maps.mapping import Mapping
     from bpflens.engine.net import NetNs
     from bpflens.port.memory import Memory
 
@@ -45,6 +46,12 @@ class Task:
     def send(self, fd: int, to: Task) -> int:
         """Pass an open file to another task (SCM_RIGHTS); returns its number there."""
         return to.files.add(self.files.file(fd))
+
+    def mmap(self, fd: int, length: int, *, write: bool = False, offset: int = 0) -> Mapping:
+        """mmap(2) of a map, MAP_SHARED."""
+        from bpflens.engine.maps.mapping import map_memory
+
+        return map_memory(self.files.file(fd), length, write, offset)
 
     def fork(self, creds: Creds | None = None, comm: str = "") -> Task:
         """A child that shares every open file description."""

@@ -8,14 +8,23 @@ import pytest
 
 from bpflens.abi.attrs import MapCreate, ProgLoad
 from bpflens.abi.enums import MapType, ProgType
-from bpflens.abi.netlink import IFINFO, NETLINK_ROUTE, IfLa, IfLaXdp, attributes, get_links
+from bpflens.abi.netlink import (
+    IFINFO,
+    NETLINK_ROUTE,
+    IfLa,
+    IfLaXdp,
+    attributes,
+    get_links,
+    message,
+)
 from bpflens.engine import Engine
-from bpflens.engine.net import SKB
+from bpflens.engine.net import SKB, nla
 from bpflens.insn import encode
 from bpflens.insn.build import R0, exit_, mov
 from bpflens.port.calls import Calls
 
 CODE = encode([mov(R0, 0), exit_()])
+SETLINK = 19
 
 
 def test_fdinfo_of_a_map_is_what_linux_prints() -> None:
@@ -65,9 +74,30 @@ def test_a_link_dump_tells_the_program_of_a_device() -> None:
     Calls(task).prog_load(ProgLoad(prog_type=ProgType.XDP), CODE)
     device = task.netns.add("v0")
     device.xdp_attach(task.engine.ids["prog"].get(1), SKB)
-    loopback, message = task.doors().net.dump(NETLINK_ROUTE, get_links())
-    found = attributes(message[IFINFO.size :])
+    loopback, told = task.doors().net.dump(NETLINK_ROUTE, get_links())
+    found = attributes(told[IFINFO.size :])
     assert found[IfLa.IFNAME] == b"v0\0"
     # rtnl_xdp_fill(): the mode's own program first, then how it is attached, then the program
     assert found[IfLa.XDP].hex() == "0800060001000000" + "0500020002000000" + "0800040001000000"
     assert attributes(attributes(loopback[IFINFO.size :])[IfLa.XDP]) == {IfLaXdp.ATTACHED: b"\0"}
+
+
+def test_a_program_is_put_on_a_device_by_netlink() -> None:
+    task = Engine().task()
+    fd = Calls(task).prog_load(ProgLoad(prog_type=ProgType.XDP), CODE)
+    device = task.netns.add("v0")
+
+    def ask(fd: int, flags: int = 0) -> None:
+        inner = nla(IfLaXdp.FD, fd.to_bytes(4, "little", signed=True))
+        inner += nla(IfLaXdp.FLAGS, flags.to_bytes(4, "little"))
+        body = IFINFO.pack(0, 0, device.index, 0, 0) + nla(IfLa.XDP, inner)
+        task.doors().net.dump(NETLINK_ROUTE, message(SETLINK, 1, body))
+
+    ask(fd)
+    assert [prog.id for prog, _link in device.xdp.values()] == [1]
+    with pytest.raises(OSError, match="exists"):
+        ask(fd, SKB)  # the other mode is in use
+    with pytest.raises(OSError, match="Bad file"):
+        ask(99)
+    ask(-1)
+    assert not device.xdp

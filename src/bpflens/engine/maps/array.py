@@ -80,6 +80,8 @@ class Array(Indexed):
         self.stride = r8(self.value_size)
         size = self.stride * self.max_entries
         self.engine.afford(size)
+        if self.flags & MapFlag.MMAPABLE:
+            size = size + PAGE - 1 & -PAGE
         self.data = bytearray(size)
 
     def like(self) -> tuple[int, ...]:
@@ -127,7 +129,15 @@ class Array(Indexed):
         raise err(errno.EINVAL)
 
     def content(self) -> bytes:
-        return bytes(self.data)
+        return bytes(self.data[: self.max_entries * self.stride])
+
+    def memory(self, length: int, offset: int, write: bool) -> memoryview:
+        """array_map_mmap()."""
+        if not self.flags & MapFlag.MMAPABLE or offset % PAGE:
+            raise err(errno.EINVAL)
+        if offset + (length + PAGE - 1 & -PAGE) > len(self.data):
+            raise err(errno.EINVAL)
+        return memoryview(self.data)[offset : offset + length]
 
     def memlock(self) -> int:
         size = self.max_entries * self.stride

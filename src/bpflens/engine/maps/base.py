@@ -172,9 +172,16 @@ class Map(Object):
     def pop(self, key: bytes) -> bytes:
         raise err(ENOTSUPP)
 
-    def may_write(self) -> bool:
-        """Whether user space may still write: a frozen map is read-only for it."""
-        return not self.frozen
+    def may_map_for_writing(self) -> None:
+        """Whether user space may map this with PROT_WRITE: bpf_map_mmap()."""
+        if self.frozen:
+            raise err(errno.EPERM)
+        if self.flags & MapFlag.RDONLY_PROG:
+            raise err(errno.EACCES)
+
+    def memory(self, length: int, offset: int, write: bool) -> memoryview:
+        """The pages that mmap(2) gives; ENOTSUPP where there are none."""
+        raise err(ENOTSUPP)
 
     def memlock(self) -> int:
         """map_mem_usage(), with the struct sizes of 6.18."""

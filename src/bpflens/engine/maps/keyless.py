@@ -181,6 +181,16 @@ class Ringbuf(Map):
         self.engine.afford(size)
         self.data = bytearray()
 
+    def memory(self, length: int, offset: int, write: bool) -> memoryview:
+        """ringbuf_map_mmap_kern(): a page of the consumer, one of the producer, the data twice."""
+        if not self.data:
+            self.data = bytearray(2 * PAGE + 2 * self.max_entries)
+        if offset % PAGE or offset + length > len(self.data):
+            raise err(errno.EINVAL)
+        if write and (offset or length > PAGE):
+            raise err(errno.EPERM)  # only the consumer's position is the reader's to write
+        return memoryview(self.data)[offset : offset + length]
+
     def memlock(self) -> int:
         pages = self.max_entries // PAGE
         return 304 + PAGE * (3 + pages) + 8 * (3 + 2 * pages)
