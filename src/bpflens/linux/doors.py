@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bpflens.linux.bulk import LinuxBulk
 from bpflens.linux.host import LinuxHost
 from bpflens.linux.netlink import LinuxNet
 from bpflens.linux.syscall import LinuxBpf
@@ -10,4 +11,5 @@ from bpflens.port.doors import Doors
 
 def doors() -> Doors:
     """The live kernel's. Raises Unsupported where bpf(2) is not known."""
-    return Doors(LinuxBpf(), LinuxHost(), LinuxNet())
+    host = LinuxHost()
+    return Doors(LinuxBpf(), host, LinuxNet(), LinuxBulk(host))

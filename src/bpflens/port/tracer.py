@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from bpflens.errors import BpflensError
 from bpflens.port import spell
-from bpflens.port.doors import BpfPort, Clock, Doors, HostPort, NetPort
+from bpflens.port.doors import BpfPort, BulkPort, Clock, Doors, HostPort, NetPort, Rows
 from bpflens.port.memory import Memory
 
 Write = Callable[[str], None]
@@ -16,7 +17,10 @@ T = TypeVar("T")
 def traced(doors: Doors, write: Write) -> Doors:
     """The same doors; `write` gets a line for each call that goes through them."""
     return Doors(
-        TracedBpf(doors.bpf, write), TracedHost(doors.host, write), TracedNet(doors.net, write)
+        TracedBpf(doors.bpf, write),
+        TracedHost(doors.host, write),
+        TracedNet(doors.net, write),
+        TracedBulk(doors.bulk, write) if doors.bulk else None,
     )
 
 
@@ -83,6 +87,25 @@ class TracedNet:
             lambda: self._inner.dump(protocol, request),
             lambda answers: f"{len(answers)} messages",
         )
+
+
+class TracedBulk:
+    """Tells what was read in bulk; the calls that it takes go through the `BpfPort` and are told
+    before."""
+
+    def __init__(self, inner: BulkPort, write: Write) -> None:
+        self._inner = inner
+        self._write = write
+
+    def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
+        what = f"bulk(programs, after={after})"
+        try:
+            rows = self._inner.programs(bpf, after, maps, keep)
+        except BpflensError as error:
+            self._write(f"{what} = {error}")
+            raise
+        self._write(f"{what} = {len(rows.data)} bytes")
+        return rows
 
 
 def _told(write: Write, call: str, make: Callable[[], T], result: Callable[[T], str]) -> T:

@@ -1,0 +1,86 @@
+"""Many objects at once from the live kernel, by iterators that are made for it."""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING
+
+from bpflens.errors import Unsupported
+from bpflens.linux import iterators, kept
+from bpflens.port.calls import CallNotFound, Calls
+from bpflens.port.doors import BpfPort, HostPort, Rows
+
+if TYPE_CHECKING:
+    from bpflens.linux.kept import Kept
+
+NAME = "bpflens_progs"
+"""What the iterator is called while it is there."""
+
+_EDITION = "1"
+"""Of the program's text: what was kept of another edition is made anew."""
+
+_EVERYBODY = b"0 0 4294967295"
+"""uid_map of a user namespace in which every user has the kernel's own number for it."""
+
+
+class LinuxBulk:
+    """`BulkPort` of the kernel that this process runs on."""
+
+    def __init__(self, host: HostPort) -> None:
+        self._host = host
+        self._known: Kept | None = None
+
+    def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
+        """See `BulkPort.programs`. Raises Unsupported, SyscallError, OSError, FormatError."""
+        if b" ".join(self._host.read("/proc/self/uid_map").split()) != _EVERYBODY:
+            # The kernel maps the loader's uid for the caller (from_kuid_munged); a row has its own.
+            raise Unsupported("this user namespace numbers users in its own way")
+        target, programs = self._programs(keep)
+        calls = Calls(bpf)
+        for insns in programs:
+            try:
+                rows, own = iterators.read(calls, NAME, target, asking(insns, after, maps))
+            except CallNotFound:
+                continue  # this kernel has no address for a variable that the program names
+            return Rows(rows, own)
+        raise Unsupported("no program that reads in bulk can be loaded here")
+
+    def _programs(self, keep: str | None) -> Kept:
+        """The instructions for this kernel: known, or kept in a file, or made now and kept."""
+        if self._known is None:
+            if keep is None:
+                raise Unsupported(
+                    "there is no folder to keep instructions in: made anew each time "
+                    "they would cost more than they save"
+                )
+            cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
+            first, _, last = cpus.partition(b"-")
+            if first != b"0" or not (last or b"0").isdigit():
+                raise Unsupported("the CPUs are not numbered one after another")
+            page = os.sysconf("SC_PAGE_SIZE")
+            system = os.uname()
+            words = (_EDITION, system.release, system.version, system.machine, str(page))
+            # The notes hold the build ID: another build is another kernel, and other types.
+            identity = "\0".join(words).encode() + cpus + self._host.read("/sys/kernel/notes")
+            path = os.path.join(keep, f"programs-{system.release}.iterators")
+            self._known = kept.load(path, identity)
+            if self._known is None:
+                self._known = self._make(keep, int(last or b"0") + 1, page.bit_length() - 1)
+                kept.save(path, identity, self._known)
+        return self._known
+
+    def _make(self, keep: str, cpus: int, page_shift: int) -> Kept:
+        from bpflens.btf.cache import load
+        from bpflens.linux import progrows
+
+        btf = load(self._host.read("/sys/kernel/btf/vmlinux"), keep)
+        return progrows.target(btf), progrows.ways(btf, cpus, page_shift)
+
+
+def asking(insns: bytes, after: int, maps: bool) -> bytes:
+    """The program with what is asked for in its first two slots (`progrows`)."""
+    slots = bytearray(insns)
+    struct.pack_into("<i", slots, 4, after)
+    struct.pack_into("<i", slots, 12, maps)
+    return bytes(slots)
