@@ -137,7 +137,7 @@ _NEWER_THAN_6_1 = {
 }  # fmt: skip
 
 
-_LINUX_ALONE = {
+_LINUX_ALONE: dict[str, dict[str, tuple[str, ...]]] = {
     "linux 6.12": {
         "struct bpf_map and its kin had other sizes; the engine has those of 6.18 throughout": (
             "files.memory/array",

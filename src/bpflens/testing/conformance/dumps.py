@@ -7,9 +7,9 @@ import struct
 
 from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import MapInfo, ProgInfo
-from bpflens.port.calls import PROG_TAGS, XLATED, Calls
+from bpflens.port.calls import FUNC_INFO, LINE_INFO, PROG_TAGS, XLATED, Calls
 from bpflens.port.memory import Memory
-from bpflens.testing.builders import RETURN_0, code, map, program
+from bpflens.testing.builders import RETURN_0, Types, btf, code, map, program, types, u32
 from bpflens.testing.conformance.suite import cases, same
 
 # --- tags and instructions
@@ -119,3 +119,38 @@ def check_verified_insns(calls: Calls, text: str, count: int) -> None:
     """The verifier tells how many instructions it went through, on all paths together."""
     told = calls.info(program(calls, text), ProgInfo)
     assert told.verified_insns == count, told.verified_insns
+
+
+# --- functions and lines
+
+
+def with_btf(calls: Calls, text: str = "call sub; exit; sub: r0 = 1; exit") -> tuple[int, Types]:
+    """A program of two functions with the types and lines of both."""
+    found = types(["main", "sub"], ["a.c", "int main"])
+    file, line = found.strings["a.c"], found.strings["int main"]
+    fd = program(
+        calls,
+        text,
+        btf=btf(calls, found.data),
+        funcs=[(0, found.funcs[0]), (2, found.funcs[1])],
+        lines=[(0, file, line, 1 << 10 | 3), (1, file, line, 2 << 10), (2, file, line, 9 << 10)],
+    )
+    return fd, found
+
+
+def check_func_info(calls: Calls) -> None:
+    """The functions of a program are told as they were loaded."""
+    fd, found = with_btf(calls)
+    told = calls.info(fd, ProgInfo)
+    same(told.nr_func_info, 2)
+    funcs = found.funcs
+    same(calls.prog_array(fd, FUNC_INFO, told), u32(0, funcs[0], 2, funcs[1]))
+    assert told.btf_id
+
+
+def check_line_info(calls: Calls) -> None:
+    """The source lines of a program are told as they were loaded."""
+    fd, _ = with_btf(calls)
+    told = calls.info(fd, ProgInfo)
+    rows = list(struct.iter_unpack("=4I", calls.prog_array(fd, LINE_INFO, told)))
+    same([(row[0], row[3]) for row in rows], [(0, 1 << 10 | 3), (1, 2 << 10), (2, 9 << 10)])

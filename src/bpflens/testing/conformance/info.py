@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import struct
 from typing import NamedTuple
 
 from bpflens.abi.attrs import ObjInfo, ProgBindMap
@@ -13,7 +12,7 @@ from bpflens.abi.enums import MapFlag as F
 from bpflens.abi.enums import MapType as T
 from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import BtfInfo, LinkInfo, MapInfo, ProgInfo
-from bpflens.port.calls import FUNC_INFO, LINE_INFO, MAP_IDS, Calls
+from bpflens.port.calls import MAP_IDS, Calls
 from bpflens.port.memory import Memory
 from bpflens.testing.bench import TRACEPOINT, Bench
 from bpflens.testing.builders import btf, map, program, read_btf, types, u32, u64
@@ -250,38 +249,6 @@ def check_count_without_record_size(calls: Calls, field: str) -> None:
     asked = ProgInfo()
     setattr(asked, field, 1)
     fails(errno.EINVAL, calls.fill_info, program(calls), asked, Memory())
-
-
-def with_btf(calls: Calls, text: str = "call sub; exit; sub: r0 = 1; exit") -> tuple[int, object]:
-    """A program of two functions with the types and lines of both."""
-    found = types(["main", "sub"], ["a.c", "int main"])
-    file, line = found.strings["a.c"], found.strings["int main"]
-    fd = program(
-        calls,
-        text,
-        btf=btf(calls, found.data),
-        funcs=[(0, found.funcs[0]), (2, found.funcs[1])],
-        lines=[(0, file, line, 1 << 10 | 3), (1, file, line, 2 << 10), (2, file, line, 9 << 10)],
-    )
-    return fd, found
-
-
-def check_func_info(calls: Calls) -> None:
-    """The functions of a program are told as they were loaded."""
-    fd, found = with_btf(calls)
-    told = calls.info(fd, ProgInfo)
-    same(told.nr_func_info, 2)
-    funcs = found.funcs  # type: ignore[attr-defined]
-    same(calls.prog_array(fd, FUNC_INFO, told), u32(0, funcs[0], 2, funcs[1]))
-    assert told.btf_id
-
-
-def check_line_info(calls: Calls) -> None:
-    """The source lines of a program are told as they were loaded."""
-    fd, _ = with_btf(calls)
-    told = calls.info(fd, ProgInfo)
-    rows = list(struct.iter_unpack("=4I", calls.prog_array(fd, LINE_INFO, told)))
-    same([(row[0], row[3]) for row in rows], [(0, 1 << 10 | 3), (1, 2 << 10), (2, 9 << 10)])
 
 
 def check_counts_without_btf(calls: Calls) -> None:
