@@ -10,17 +10,21 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-TOOLS = (
+Tools = tuple[tuple[str, ...], ...]
+
+TOOLS: Tools = (
     ("bpftrace", "-e", "tracepoint:syscalls:sys_enter_execve { @[comm] = count(); }"),
     ("execsnoop",),
     ("opensnoop",),
 )
+MORE_TOOLS: Tools = (("runqlat",), ("syscount",), ("softirqs",))
+"""Whose maps hold more kinds of types."""
 PATIENCE = 60.0
 
 
-def missing() -> list[str]:
+def missing(tools: Tools = TOOLS) -> list[str]:
     """Which of the tools are not installed."""
-    return [t for t in ("bpftool", "unshare", *(tool[0] for tool in TOOLS)) if not shutil.which(t)]
+    return [t for t in ("bpftool", "unshare", *(tool[0] for tool in tools)) if not shutil.which(t)]
 
 
 def bpftool(*arguments: str) -> Any:
@@ -32,8 +36,11 @@ def bpftool(*arguments: str) -> Any:
 
 
 @contextmanager
-def tools() -> Iterator[list[int]]:
-    """bpftrace and two of libbpf-tools with their programs loaded; gives the programs' IDs."""
+def tools(tools: Tools = TOOLS, programs: int = 5) -> Iterator[list[int]]:
+    """These tools with at least so many programs loaded; gives the programs' IDs.
+
+    By default bpftrace and two of libbpf-tools.
+    """
     before = {program["id"] for program in bpftool("prog", "show")}
     # tracefs is mounted where only these processes see it; it may be mounted already.
     script = 'mount -t tracefs nodev /sys/kernel/tracing 2>/dev/null; exec "$@"'
@@ -43,10 +50,10 @@ def tools() -> Iterator[list[int]]:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        for tool in TOOLS
+        for tool in tools
     ]
     try:
-        yield _loaded(before, wanted=5)
+        yield _loaded(before, wanted=programs)
     finally:
         for process in running:
             process.terminate()

@@ -11,7 +11,8 @@ from bpflens.present import table
 from bpflens.present.columns import ELEMENTS, Column, Noun
 from bpflens.present.text import part_text
 
-_STEP = re.compile(r"\.([^.\[\]]+)|\[([0-9]{1,10})\]")
+_PATH = re.compile(r"(\.[^.\[\]]+|\[[0-9]{1,10}\])*")
+_INDEX = re.compile(r"\[([0-9]+)\]")
 
 MOST_SPREAD = 8
 """Fields of a key or value that get a column each; more stand in one cell."""
@@ -23,36 +24,35 @@ def taker(whole: Callable[[Any], Any], key: str, path: str) -> Callable[[Any], A
     What it returns is None where the value is missing. Raises UsageError, itself for what is no
     path, and later for what the value does not have.
     """
-    steps: list[str | int] = []
-    at = 0
-    while at < len(path):
-        match = _STEP.match(path, at)
-        if match is None:
-            raise UsageError(f"{key + path!r} is no path: write it like value.packets or value[3]")
-        steps.append(match[1] if match[1] else int(match[2]))
-        at = match.end()
+    if not _PATH.fullmatch(path):
+        raise UsageError(f"{key + path!r} is no path: write it like value.packets or value[3]")
 
     def take(record: Any) -> Any:
-        value = whole(record)
-        for step in steps:
-            if value is None:
-                return None
-            value = _inside(value, step, key + path)
+        value, rest = whole(record), path
+        while rest and value is not None:
+            value, rest = _step(value, rest, key + path)
         return value
 
     return take
 
 
-def _inside(value: Any, step: str | int, path: str) -> Any:
-    if isinstance(step, int):
-        if isinstance(value, list) and step < len(value):
-            return value[step]
+def _step(value: Any, rest: str, path: str) -> tuple[Any, str]:
+    """What the first step of `rest` leads to, and the steps behind it."""
+    index = _INDEX.match(rest)
+    if index:
+        at = int(index[1])
+        if isinstance(value, list) and at < len(value):
+            return value[at], rest[index.end() :]
         what = f"an array of {len(value)}" if isinstance(value, list) else "no array"
-        raise UsageError(f"{path}: there is no [{step}], it is {what}")
-    if isinstance(value, dict) and step in value:
-        return value[step]
+        raise UsageError(f"{path}: there is no [{at}], it is {what}")
+    rest = rest[1:]
+    if isinstance(value, dict):
+        # A static variable of a function has a dot in its name: `sys_exit.zero`.
+        for name in sorted(value, key=len, reverse=True):
+            if rest == name or rest.startswith((f"{name}.", f"{name}[")):
+                return value[name], rest[len(name) :]
     names = f"there are: {', '.join(value)}" if isinstance(value, dict) else "it has no fields"
-    raise UsageError(f"{path}: there is no {step}; {names}")
+    raise UsageError(f"{path}: there is no {re.split(r'[.[]', rest)[0]}; {names}")
 
 
 def typed_elements(per_cpu: bool, summed: bool) -> Noun:
