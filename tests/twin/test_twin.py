@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.twin.story import is_root, write
+from tests.twin.verdicts import tally
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -39,3 +40,12 @@ def test_both_kernels_do_the_same() -> None:
         cwd=ROOT, capture_output=True, text=True, env=dict(os.environ),
     )  # fmt: skip
     assert ran.returncode == 0, ran.stdout + ran.stderr
+
+
+def test_no_program_that_linux_takes_is_refused() -> None:
+    if why_not():
+        pytest.skip(why_not())
+    seen, wrong = tally(seed=11, count=3000)
+    assert not wrong, wrong[0]
+    assert seen["both take"] >= 100
+    assert seen["both refuse"] > seen["only Linux refuses"]

@@ -6,10 +6,14 @@ from bpflens.abi.enums import AttachType, MapType, ProgType
 
 LOOKUP, TAIL_CALL, PERF_OUTPUT = 1, 12, 25
 PLAIN_VALUES = (
-    *(MapType.HASH, MapType.ARRAY, MapType.PERCPU_HASH, MapType.PERCPU_ARRAY),
-    *(MapType.LRU_HASH, MapType.LRU_PERCPU_HASH, MapType.LPM_TRIE),
+    *(MapType.HASH, MapType.PERCPU_HASH, MapType.LRU_HASH, MapType.LRU_PERCPU_HASH),
+    MapType.LPM_TRIE,
 )
-"""Maps in which a lookup finds a value, and no other object."""
+"""Maps in which a lookup finds a value or NULL.
+
+Not arrays: with an index that is known and inside, their value is known to be there
+(can_elide_value_nullness(), since 6.14).
+"""
 NEEDS_MAP = {TAIL_CALL: MapType.PROG_ARRAY, PERF_OUTPUT: MapType.PERF_EVENT_ARRAY}
 """check_map_func_compatibility(), for helpers that take one kind of map as second argument."""
 GPL_ONLY = frozenset({4, 6, 22, 25, 27, 36, 45, 58, 112, 113, 114, 115})

@@ -330,7 +330,9 @@ class Verifier:
             self.stack(path, base[1] + insn.off, size, aligned=True)
         elif base[0] == "ctx":
             start = base[1] + insn.off
-            bad = start < 0 or start + size > CTX_SIZES.get(self.type, 1 << 20)
+            # elsewhere even a negative offset may pass: tp_prog_is_valid_access() compares unsigned
+            end = CTX_SIZES.get(self.type)
+            bad = end is not None and not 0 <= start <= end - size
             if "w" in how and self.type in CTX_WRITABLE:
                 low, high = CTX_WRITABLE[self.type]
                 bad = bad or not low <= start < high
