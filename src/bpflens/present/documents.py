@@ -36,20 +36,24 @@ def item_of(
     values_of = row_of(tuple(columns))
     wanted = frozenset(keys)
     wide = [c.key for c in columns if c.wide]
-    none = [
-        (c.key, str(not_asked(blank[c.key]) if c.key in blank else Missing(Reason.NONE, c.none)))
+    none = {
+        c.key: str(not_asked(blank[c.key]) if c.key in blank else Missing(Reason.NONE, c.none))
         for c in columns
-    ]
+    }
 
     def item(record: Any) -> Item:
-        values = dict(zip(keys, values_of(record), strict=True))
+        row = values_of(record)
+        values = dict(zip(keys, row, strict=True))
         for key in wide:
-            values[key] = safe(values[key])
+            value = values[key]
+            if value:  # neither 0 nor null, which most of them are
+                values[key] = safe(value)
         reasons = record.missing
         missing = {k: reasons[k] for k in reasons if k in wanted} if reasons else {}
-        for key, words in none:
-            if values[key] is None and key not in missing:
-                missing[key] = words
+        if None in row:
+            for key, value in values.items():
+                if value is None and key not in missing:
+                    missing[key] = none[key]
         values["missing"] = missing
         return values
 
