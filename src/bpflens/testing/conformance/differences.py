@@ -91,7 +91,7 @@ _NEWER_THAN_6_1 = {
     "cgroups got order and revisions together with the other hooks that have them": (
         "cgroups.before_and_after",
         "cgroups.expected_revision",
-        "cgroups.link_before_a_link",
+        "cgroup_links.before_a_link",
         "cgroups.preorder",
         "cgroups.relative_to_nothing",
         "cgroups.revision",
