@@ -1,7 +1,8 @@
 """`make run`: the main job of bpflens, on whatever machine this is.
 
-First the live kernel; where it does not allow that, or holds no program, this is said, and the
-same commands are shown on a recording of a machine that was busy.
+First on the engine's demo world, which runs anywhere. Then on the live kernel; where that is not
+allowed, or holds no program, this is said, and the same commands are shown on a recording of a
+machine that was busy.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+DEMO = "engine:demo"
 RECORDING = "examples/busy.cassette.gz"
 
 LOOK: tuple[list[str], ...] = (
@@ -49,7 +51,17 @@ def show(*arguments: str) -> None:
     print(flush=True)
 
 
+DEMO_CLOSER: tuple[list[str], ...] = (
+    ["prog", "dump", "name:xdp_balance"],
+    ["map", "dump", "name:backends"],
+)
+"""What is shown of the demo besides."""
+
+
 def main() -> int:
+    print("== a small machine in Python (bpflens --on engine:demo) ==\n", flush=True)
+    for command in (*LOOK, *DEMO_CLOSER):
+        show("--on", DEMO, *command)
     print("== this machine ==\n", flush=True)
     asked = bpflens("prog", "list", "--jsonl", quiet=True)
     if asked.returncode in (0, 1) and asked.stdout.strip():
