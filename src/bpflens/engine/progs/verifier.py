@@ -16,114 +16,24 @@ beyond such a comparison is followed, but an error found there is not one.
 from __future__ import annotations
 
 import errno
-from bisect import bisect_right
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from bpflens.abi.enums import MapFlag, MapType, ProgType
-from bpflens.engine.call import err
 from bpflens.engine.progs.code import distance, is_pseudo_call
-from bpflens.engine.progs.facts import (
-    ARGS,
-    CTX_SIZES,
-    CTX_WRITABLE,
-    GPL_ONLY,
-    LOOKUP,
-    NEEDS_MAP,
-    ONLY_FOR,
-    PLAIN_VALUES,
-    SCALARS,
-    TAIL_CALL,
-    return_range,
-)
+from bpflens.engine.progs.machine import FRAMES, Dead, Machine, Path, Result
 from bpflens.engine.progs.values import M64, OTHER, UNKNOWN, UNSET, compute, decide, shift
 from bpflens.insn import Insn
 from bpflens.insn import opcodes as op
 from bpflens.insn.helpers import HELPERS
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from bpflens.engine.maps.base import Map
-    from bpflens.engine.progs.log import Log
-    from bpflens.engine.progs.prog import Prog
-
+_CASTS = (1, 1 << 16)
+"""From an arena's addresses to the kernel's, and back."""
 _LIMIT = 20_000
 """Instructions to simulate; beyond, the program is taken."""
 EQUAL = (op.JEQ, op.JNE)
-_FRAMES = 8
-"""MAX_CALL_FRAMES."""
 
 
-class _Path:
-    """A state of the machine on one path."""
-
-    __slots__ = ("at", "calls", "doubt", "regs", "trail")
-
-    def __init__(
-        self,
-        at: int,
-        regs: list[object],
-        doubt: bool,
-        calls: tuple[tuple[int, tuple[object, ...]], ...],
-        trail: frozenset[object],
-    ) -> None:
-        self.at = at
-        self.regs = regs
-        self.doubt = doubt
-        self.calls = calls
-        """Where to return to, and the caller's registers r6 to r10."""
-        self.trail = trail
-        """States at the targets of backward jumps on the way here."""
-
-
-class Result:
-    """What simulation found out."""
-
-    __slots__ = ("depths", "exact", "insns", "returns", "seen")
-
-    def __init__(self) -> None:
-        self.seen: set[int] = set()
-        self.insns = 0
-        self.depths: dict[int, int] = {}
-        """Function (where it begins) → bytes of stack that it uses."""
-        self.returns: set[int] = set()
-        """Known return values."""
-        self.exact = True
-        """Whether all that was seen is just what Linux sees."""
-
-
-class Verifier:
+class Verifier(Machine):
     """Follows the paths through one program."""
-
-    def __init__(
-        self,
-        insns: Sequence[Insn],
-        made: Prog,
-        maps: dict[int, Map],
-        starts: Sequence[int],
-        leaks: bool,
-        log: Log,
-    ) -> None:
-        """`leaks` says that pointers may be given away (CAP_PERFMON)."""
-        self.insns = insns
-        self.leaks = leaks
-        self.deep_calls = made.engine.release.deep_calls
-        self.log = log
-        self.type = type = made.type
-        self.gpl = made.gpl
-        self.maps = maps
-        self.starts = starts
-        attach = made.attach_type
-        self.range = return_range(type, attach)
-        self.result = Result()
-        self.opaque = any(
-            (insn.code == op.HELPER_CALL and insn.src == op.PSEUDO_KFUNC_CALL)
-            or insn.code == op.MAY_GOTO
-            or (insn.code == op.LD_IMM64 and insn.src == op.PSEUDO_FUNC)
-            for insn in insns
-        )
-        """Iterators, exceptions and callbacks change where control goes."""
-        self.lookups = 0
 
     def run(self) -> Result:
         """Raise what Linux answers to a bad program; else what was found out."""
@@ -142,7 +52,7 @@ class Verifier:
         regs: list[object] = [UNSET] * 11
         regs[1] = ("ctx", 0)
         regs[10] = ("fp", 0)
-        todo = [_Path(0, regs, self.opaque, (), frozenset())]
+        todo = [Path(0, regs, self.opaque, (), frozenset())]
         visited: set[object] = set()
         while todo:
             path = todo.pop()
@@ -162,50 +72,23 @@ class Verifier:
                     break
                 path = following[0]
 
-    # --- errors
-
-    def refuse(self, path: _Path, code: int, words: str = "") -> None:
-        """An error, if the path is possible for sure. The path ends here either way."""
-        if not path.doubt:
-            self.log.add(words or f"invalid instruction {path.at}")
-            raise err(code)
-        self.result.exact = False
-        raise _Dead
-
-    def read(self, path: _Path, reg: int) -> object:
-        """The content of a register: check_reg_arg(SRC_OP)."""
-        value = path.regs[reg] if reg < 11 else UNSET
-        if reg > 10:
-            self.refuse(path, errno.EINVAL)
-        if value is UNSET:
-            self.refuse(path, errno.EACCES, f"R{reg} !read_ok")
-        return value
-
-    def write(self, path: _Path, reg: int, value: object) -> None:
-        """check_reg_arg(DST_OP)."""
-        if reg > 10:
-            self.refuse(path, errno.EINVAL)
-        if reg == 10:
-            self.refuse(path, errno.EACCES, "frame pointer is read only")
-        path.regs[reg] = value
-
     # --- one instruction
 
-    def step(self, path: _Path) -> list[_Path]:
+    def step(self, path: Path) -> list[Path]:
         """do_check() of one instruction; returns where it may go."""
         at = path.at
         insn = self.insns[at]
         self.result.seen.add(at)
         try:
             return _CLASSES[insn.code & 7](self, path, insn)
-        except _Dead:
+        except Dead:
             return []
 
-    def on(self, path: _Path, by: int = 1) -> list[_Path]:
+    def on(self, path: Path, by: int = 1) -> list[Path]:
         path.at += by
         return [path]
 
-    def alu(self, path: _Path, insn: Insn) -> list[_Path]:
+    def alu(self, path: Path, insn: Insn) -> list[Path]:
         """check_alu_op()."""
         code, dst, src, off, imm = insn
         wide = code & 7 == op.ALU64
@@ -240,7 +123,7 @@ class Verifier:
         return self.on(path)
 
     def combine(
-        self, path: _Path, operation: int, left: object, right: object, wide: bool
+        self, path: Path, operation: int, left: object, right: object, wide: bool
     ) -> object:
         """adjust_reg_min_max_vals(): with pointers only sums and differences make sense."""
         pointer = left if isinstance(left, tuple) else right
@@ -256,11 +139,13 @@ class Verifier:
             self.refuse(path, errno.EACCES, f"pointer arithmetic on {pointer[0]} prohibited")
         return shift(operation, pointer, right if pointer is left else left)
 
-    def mov(self, path: _Path, insn: Insn, wide: bool) -> list[_Path]:
+    def mov(self, path: Path, insn: Insn, wide: bool) -> list[Path]:
         code, dst, src, off, imm = insn
         if code & op.X:
             known = (0, 8, 16, 32, op.ADDR_SPACE_CAST) if wide else (0, 8, 16)
             if off not in known or (imm and off != op.ADDR_SPACE_CAST):
+                self.refuse(path, errno.EINVAL)
+            if off == op.ADDR_SPACE_CAST and (not self.arena or imm not in _CASTS):
                 self.refuse(path, errno.EINVAL)
             value = self.read(path, src)
             if off or (not wide and not isinstance(value, int)):
@@ -274,13 +159,13 @@ class Verifier:
         self.write(path, dst, value)
         return self.on(path)
 
-    def load(self, path: _Path, insn: Insn) -> list[_Path]:
+    def load(self, path: Path, insn: Insn) -> list[Path]:
         """BPF_LDX."""
         self.memory(path, insn, self.read(path, insn.src))
         self.write(path, insn.dst, OTHER)
         return self.on(path)
 
-    def store(self, path: _Path, insn: Insn) -> list[_Path]:
+    def store(self, path: Path, insn: Insn) -> list[Path]:
         """BPF_ST and BPF_STX; atomics are taken as they are, but for their registers."""
         code, dst, src, _off, imm = insn
         if code & 7 == op.ST:
@@ -296,7 +181,7 @@ class Verifier:
         self.memory(path, insn, self.read(path, dst), "w")
         return self.on(path)
 
-    def atomic(self, path: _Path, insn: Insn) -> list[_Path]:
+    def atomic(self, path: Path, insn: Insn) -> list[Path]:
         """check_atomic()."""
         if insn.imm not in _ATOMICS:
             self.refuse(path, errno.EINVAL)
@@ -318,63 +203,7 @@ class Verifier:
             self.write(path, insn.src, OTHER)
         return self.on(path)
 
-    def memory(self, path: _Path, insn: Insn, base: object, how: str = "r") -> None:
-        """check_mem_access(), for pointers that are known, and for what is surely none."""
-        size = op.SIZE_BYTES[insn.code & 0x18]
-        if isinstance(base, int) or base is UNKNOWN:
-            self.refuse(path, errno.EACCES)
-        if not isinstance(base, tuple):
-            return
-        bad = False
-        if base[0] == "fp":
-            self.stack(path, base[1] + insn.off, size, aligned=True)
-        elif base[0] == "ctx":
-            start = base[1] + insn.off
-            # elsewhere even a negative offset may pass: tp_prog_is_valid_access() compares unsigned
-            end = CTX_SIZES.get(self.type)
-            bad = end is not None and not 0 <= start <= end - size
-            if "w" in how and self.type in CTX_WRITABLE:
-                low, high = CTX_WRITABLE[self.type]
-                bad = bad or not low <= start < high
-        elif base[0] == "value":
-            used, start = base[1], base[2] + insn.off
-            bad = not 0 <= start <= used.value_size - size and used.type != MapType.ARENA
-            bad = bad or ("w" in how and bool(used.flags & MapFlag.RDONLY_PROG))
-            bad = bad or ("r" in how and bool(used.flags & MapFlag.WRONLY_PROG))
-        elif base[0] == "map":
-            bad = "w" in how
-        else:  # a value that may not be there, or a context that was moved
-            bad = base[0] == "null" or self.type != ProgType.SYSCALL
-        if bad:
-            self.refuse(path, errno.EACCES)
-
-    def stack(self, path: _Path, start: int, size: int, aligned: bool = False) -> None:
-        """check_stack_access_within_bounds(); slots are only reached at multiples of the size."""
-        if (aligned and start % size) or not -op.STACK_LIMIT <= start <= -size:
-            self.refuse(path, errno.EACCES)
-        function = self.starts[bisect_right(self.starts, path.at) - 1]
-        if path.doubt:
-            return
-        depths = self.result.depths
-        depths[function] = max(depths.get(function, 0), -start)
-
-    def check_depth(self, function: int = 0, above: int = 0, depth: int = 0) -> None:
-        """check_max_stack_depth(): all functions of a chain share 512 bytes."""
-        above += max(self.result.depths.get(function, 0) + 15 & ~15, 16)
-        if above > op.STACK_LIMIT:
-            raise err(errno.EACCES)
-        at = bisect_right(self.starts, function)
-        end = self.starts[at] if at < len(self.starts) else len(self.insns)
-        callees = {
-            n + 1 + self.insns[n].imm
-            for n in range(function, end)
-            if is_pseudo_call(self.insns[n]) and n in self.result.seen
-        }
-        if depth < _FRAMES:
-            for callee in callees:
-                self.check_depth(callee, above, depth + 1)
-
-    def wide(self, path: _Path, insn: Insn) -> list[_Path]:
+    def wide(self, path: Path, insn: Insn) -> list[Path]:
         """BPF_LD: a 64-bit number, or a load from the packet."""
         if insn.code != op.LD_IMM64:
             if insn.dst or insn.off or (insn.code & 0xE0 == op.ABS and insn.src):
@@ -400,7 +229,7 @@ class Verifier:
         self.write(path, insn.dst, value)
         return self.on(path, 2)
 
-    def jump(self, path: _Path, insn: Insn) -> list[_Path]:
+    def jump(self, path: Path, insn: Insn) -> list[Path]:
         """BPF_JMP and BPF_JMP32."""
         operation = insn.code & 0xF0
         if operation == op.CALL:
@@ -418,7 +247,7 @@ class Verifier:
             return [*self.on(path), other]
         return self.condition(path, insn)
 
-    def go(self, path: _Path, off: int) -> list[_Path]:
+    def go(self, path: Path, off: int) -> list[Path]:
         """An unconditional jump; the same state twice on one path never ends."""
         if off < 0:
             key = (path.at, tuple(path.regs), path.calls)
@@ -427,10 +256,10 @@ class Verifier:
             path.trail |= {key}
         return self.on(path, 1 + off)
 
-    def fork(self, path: _Path, off: int) -> _Path:
-        return _Path(path.at + 1 + off, list(path.regs), path.doubt, path.calls, path.trail)
+    def fork(self, path: Path, off: int) -> Path:
+        return Path(path.at + 1 + off, list(path.regs), path.doubt, path.calls, path.trail)
 
-    def condition(self, path: _Path, insn: Insn) -> list[_Path]:
+    def condition(self, path: Path, insn: Insn) -> list[Path]:
         """check_cond_jmp_op()."""
         code, dst, src, off, imm = insn
         if code & op.X:
@@ -458,9 +287,7 @@ class Verifier:
         other = self.fork(path, off)
         return [*self.on(path), other]
 
-    def null_check(
-        self, path: _Path, pointer: tuple[Any, ...], equal: bool, off: int
-    ) -> list[_Path]:
+    def null_check(self, path: Path, pointer: tuple[Any, ...], equal: bool, off: int) -> list[Path]:
         """mark_ptr_or_null_regs(): on one way the value is there, on the other it is 0."""
         if pointer[0] == "value":
             return self.on(path) if equal else self.go(path, off)
@@ -476,14 +303,14 @@ class Verifier:
                     there.regs[reg] = ("value", pointer[1], 0)
         return [*self.on(path), other]
 
-    def call(self, path: _Path, insn: Insn) -> list[_Path]:
+    def call(self, path: Path, insn: Insn) -> list[Path]:
         """check_helper_call(), check_func_call(), check_kfunc_call()."""
         if insn.code & op.X or insn.code & 7 != op.JMP:
             self.refuse(path, errno.EINVAL)
         if is_pseudo_call(insn):
             if insn.dst or insn.off:
                 self.refuse(path, errno.EINVAL)
-            if len(path.calls) + 1 >= _FRAMES:
+            if len(path.calls) + 1 >= FRAMES:
                 self.refuse(path, self.deep_calls)
             frame = tuple(path.regs[6:11])
             path.calls = (*path.calls, (path.at + 1, frame))
@@ -509,46 +336,7 @@ class Verifier:
         path.regs[0] = result
         return self.on(path)
 
-    def helper(self, path: _Path, number: int) -> object:
-        """check_helper_call(), for the helpers that are known here; returns what r0 holds then."""
-        if self.type not in ONLY_FOR.get(number, (self.type,)):
-            self.refuse(path, errno.EINVAL)
-        if number in GPL_ONLY and not self.gpl:
-            self.refuse(path, errno.EINVAL)
-        for reg in range(1, 1 + ARGS.get(number, 0)):
-            self.read(path, reg)
-        needed = NEEDS_MAP.get(number)
-        second = path.regs[2]
-        known = needed and isinstance(second, tuple) and second[0] == "map"
-        if known and second[1].type != needed:  # type: ignore[index]
-            self.refuse(path, errno.EINVAL)
-        if number == LOOKUP:
-            return self.lookup(path)
-        if number == TAIL_CALL:
-            return UNSET
-        if number in SCALARS:
-            return UNKNOWN
-        if number not in ARGS:
-            path.doubt = True
-            self.result.exact = False
-        return OTHER
-
-    def lookup(self, path: _Path) -> object:
-        """map_lookup_elem: a map, and a key of its size."""
-        where, key = path.regs[1], path.regs[2]
-        if isinstance(where, int) or where is UNKNOWN:
-            self.refuse(path, errno.EACCES)
-        if not isinstance(where, tuple) or where[0] != "map":
-            return OTHER
-        used = where[1]
-        if isinstance(key, tuple) and key[0] == "fp":
-            self.stack(path, key[1], used.key_size)
-        if used.type not in PLAIN_VALUES:
-            return OTHER
-        self.lookups += 1
-        return ("null", used, self.lookups)
-
-    def leave(self, path: _Path, insn: Insn) -> list[_Path]:
+    def leave(self, path: Path, insn: Insn) -> list[Path]:
         """BPF_EXIT: back to the caller, or out."""
         if insn.imm or insn.src or insn.dst or insn.code != op.RETURN:
             self.refuse(path, errno.EINVAL)
@@ -569,10 +357,6 @@ class Verifier:
             if not low <= value <= high:
                 self.refuse(path, errno.EINVAL)
         return []
-
-
-class _Dead(Exception):
-    """A path ends in an error that Linux may not see."""
 
 
 _CLASSES = {

@@ -1,0 +1,234 @@
+"""The machine that a path of a program runs on: registers, memory, and helpers that are known."""
+
+from __future__ import annotations
+
+import errno
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from bpflens.abi.enums import MapFlag, MapType, ProgType
+from bpflens.engine.call import err
+from bpflens.engine.progs.code import is_pseudo_call
+from bpflens.engine.progs.facts import (
+    ARGS,
+    CTX_SIZES,
+    CTX_WRITABLE,
+    GPL_ONLY,
+    LOOKUP,
+    NEEDS_MAP,
+    ONLY_FOR,
+    PLAIN_VALUES,
+    SCALARS,
+    TAIL_CALL,
+    return_range,
+)
+from bpflens.engine.progs.values import OTHER, UNKNOWN, UNSET
+from bpflens.insn import Insn
+from bpflens.insn import opcodes as op
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bpflens.engine.maps.base import Map
+    from bpflens.engine.progs.log import Log
+    from bpflens.engine.progs.prog import Prog
+
+FRAMES = 8
+"""MAX_CALL_FRAMES."""
+
+
+class Dead(Exception):
+    """A path ends in an error that Linux may not see."""
+
+
+class Path:
+    """A state of the machine on one path."""
+
+    __slots__ = ("at", "calls", "doubt", "regs", "trail")
+
+    def __init__(
+        self,
+        at: int,
+        regs: list[object],
+        doubt: bool,
+        calls: tuple[tuple[int, tuple[object, ...]], ...],
+        trail: frozenset[object],
+    ) -> None:
+        self.at = at
+        self.regs = regs
+        self.doubt = doubt
+        self.calls = calls
+        """Where to return to, and the caller's registers r6 to r10."""
+        self.trail = trail
+        """States at the targets of backward jumps on the way here."""
+
+
+class Result:
+    """What simulation found out."""
+
+    __slots__ = ("depths", "exact", "insns", "returns", "seen")
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+        self.insns = 0
+        self.depths: dict[int, int] = {}
+        """Function (where it begins) → bytes of stack that it uses."""
+        self.returns: set[int] = set()
+        """Known return values."""
+        self.exact = True
+        """Whether all that was seen is just what Linux sees."""
+
+
+class Machine:
+    """What instructions work on; errors are those of the path that they are found on."""
+
+    def __init__(
+        self,
+        insns: Sequence[Insn],
+        made: Prog,
+        maps: dict[int, Map],
+        starts: Sequence[int],
+        leaks: bool,
+        log: Log,
+    ) -> None:
+        """`leaks` says that pointers may be given away (CAP_PERFMON)."""
+        self.insns = insns
+        self.leaks = leaks
+        self.deep_calls = made.engine.release.deep_calls
+        self.log = log
+        self.type = type = made.type
+        self.gpl = made.gpl
+        self.maps = maps
+        self.arena = any(used.type == MapType.ARENA for used in maps.values())
+        self.starts = starts
+        attach = made.attach_type
+        self.range = return_range(type, attach)
+        self.result = Result()
+        self.opaque = any(
+            (insn.code == op.HELPER_CALL and insn.src == op.PSEUDO_KFUNC_CALL)
+            or insn.code == op.MAY_GOTO
+            or (insn.code == op.LD_IMM64 and insn.src == op.PSEUDO_FUNC)
+            for insn in insns
+        )
+        """Iterators, exceptions and callbacks change where control goes."""
+        self.lookups = 0
+
+    def refuse(self, path: Path, code: int, words: str = "") -> None:
+        """An error, if the path is possible for sure. The path ends here either way."""
+        if not path.doubt:
+            self.log.add(words or f"invalid instruction {path.at}")
+            raise err(code)
+        self.result.exact = False
+        raise Dead
+
+    def read(self, path: Path, reg: int) -> object:
+        """The content of a register: check_reg_arg(SRC_OP)."""
+        value = path.regs[reg] if reg < 11 else UNSET
+        if reg > 10:
+            self.refuse(path, errno.EINVAL)
+        if value is UNSET:
+            self.refuse(path, errno.EACCES, f"R{reg} !read_ok")
+        return value
+
+    def write(self, path: Path, reg: int, value: object) -> None:
+        """check_reg_arg(DST_OP)."""
+        if reg > 10:
+            self.refuse(path, errno.EINVAL)
+        if reg == 10:
+            self.refuse(path, errno.EACCES, "frame pointer is read only")
+        path.regs[reg] = value
+
+    def memory(self, path: Path, insn: Insn, base: object, how: str = "r") -> None:
+        """check_mem_access(), for pointers that are known, and for what is surely none."""
+        size = op.SIZE_BYTES[insn.code & 0x18]
+        if isinstance(base, int) or base is UNKNOWN:
+            self.refuse(path, errno.EACCES)
+        if not isinstance(base, tuple):
+            return
+        bad = False
+        if base[0] == "fp":
+            self.stack(path, base[1] + insn.off, size, aligned=True)
+        elif base[0] == "ctx":
+            start = base[1] + insn.off
+            # elsewhere even a negative offset may pass: tp_prog_is_valid_access() compares unsigned
+            end = CTX_SIZES.get(self.type)
+            bad = end is not None and not 0 <= start <= end - size
+            if "w" in how and self.type in CTX_WRITABLE:
+                low, high = CTX_WRITABLE[self.type]
+                bad = bad or not low <= start < high
+        elif base[0] == "value":
+            used, start = base[1], base[2] + insn.off
+            bad = not 0 <= start <= used.value_size - size and used.type != MapType.ARENA
+            bad = bad or ("w" in how and bool(used.flags & MapFlag.RDONLY_PROG))
+            bad = bad or ("r" in how and bool(used.flags & MapFlag.WRONLY_PROG))
+        elif base[0] == "map":
+            bad = "w" in how
+        else:  # a value that may not be there, or a context that was moved
+            bad = base[0] == "null" or self.type != ProgType.SYSCALL
+        if bad:
+            self.refuse(path, errno.EACCES)
+
+    def stack(self, path: Path, start: int, size: int, aligned: bool = False) -> None:
+        """check_stack_access_within_bounds(); slots are only reached at multiples of the size."""
+        if (aligned and start % size) or not -op.STACK_LIMIT <= start <= -size:
+            self.refuse(path, errno.EACCES)
+        function = self.starts[bisect_right(self.starts, path.at) - 1]
+        if path.doubt:
+            return
+        depths = self.result.depths
+        depths[function] = max(depths.get(function, 0), -start)
+
+    def check_depth(self, function: int = 0, above: int = 0, depth: int = 0) -> None:
+        """check_max_stack_depth(): all functions of a chain share 512 bytes."""
+        above += max(self.result.depths.get(function, 0) + 15 & ~15, 16)
+        if above > op.STACK_LIMIT:
+            raise err(errno.EACCES)
+        at = bisect_right(self.starts, function)
+        end = self.starts[at] if at < len(self.starts) else len(self.insns)
+        callees = {
+            n + 1 + self.insns[n].imm
+            for n in range(function, end)
+            if is_pseudo_call(self.insns[n]) and n in self.result.seen
+        }
+        if depth < FRAMES:
+            for callee in callees:
+                self.check_depth(callee, above, depth + 1)
+
+    def helper(self, path: Path, number: int) -> object:
+        """check_helper_call(), for the helpers that are known here; returns what r0 holds then."""
+        if self.type not in ONLY_FOR.get(number, (self.type,)):
+            self.refuse(path, errno.EINVAL)
+        if number in GPL_ONLY and not self.gpl:
+            self.refuse(path, errno.EINVAL)
+        for reg in range(1, 1 + ARGS.get(number, 0)):
+            self.read(path, reg)
+        needed = NEEDS_MAP.get(number)
+        second = path.regs[2]
+        known = needed and isinstance(second, tuple) and second[0] == "map"
+        if known and second[1].type != needed:  # type: ignore[index]
+            self.refuse(path, errno.EINVAL)
+        if number == LOOKUP:
+            return self.lookup(path)
+        if number == TAIL_CALL:
+            return UNSET
+        if number in SCALARS:
+            return UNKNOWN
+        if number not in ARGS:
+            path.doubt = True
+            self.result.exact = False
+        return OTHER
+
+    def lookup(self, path: Path) -> object:
+        """map_lookup_elem: a map, and a key of its size."""
+        where, key = path.regs[1], path.regs[2]
+        if isinstance(where, int) or where is UNKNOWN:
+            self.refuse(path, errno.EACCES)
+        if not isinstance(where, tuple) or where[0] != "map":
+            return OTHER
+        used = where[1]
+        if isinstance(key, tuple) and key[0] == "fp":
+            self.stack(path, key[1], used.key_size)
+        if used.type not in PLAIN_VALUES:
+            return OTHER
+        self.lookups += 1
+        return ("null", used, self.lookups)
