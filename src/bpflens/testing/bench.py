@@ -149,6 +149,25 @@ class Bench(ABC):
         """ioctl(PERF_EVENT_IOC_SET_BPF). Raises OSError."""
         raise NotOffered("no perf events")
 
+    # --- memory
+
+    def map_memory(
+        self, fd: int, length: int, write: bool = False, offset: int = 0
+    ) -> tuple[memoryview, Callable[[], None]]:
+        """mmap(2) of a map, shared: the memory, and what unmaps it. Raises OSError."""
+        raise NotOffered("no mmap(2)")
+
+    @contextmanager
+    def mapped(
+        self, fd: int, length: int, write: bool = False, offset: int = 0
+    ) -> Iterator[memoryview]:
+        """The memory while it is mapped."""
+        memory, unmap = self.map_memory(fd, length, write, offset)
+        try:
+            yield memory
+        finally:
+            unmap()
+
     # --- the end
 
     def clean(self) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from bpflens.abi.enums import ProgType
@@ -29,7 +29,16 @@ def few_types() -> bytes:
     meta = made.add_ptr(made.add_struct("bpf_iter_meta", 0))
     held = made.add_ptr(made.add_struct("bpf_map", 0))
     proto = made.add_func_proto(number, [("meta", meta), ("map", held)])
-    made.add_func("bpf_iter_bpf_map", proto)
+    for target in (
+        "bpf_map",
+        "bpf_map_elem",
+        "bpf_prog",
+        "bpf_link",
+        "task",
+        "task_file",
+        "cgroup",
+    ):
+        made.add_func(f"bpf_iter_{target}", proto)
     traced = made.add_func_proto(0, [("", made.add_ptr(0)), ("", held)])
     made.add_typedef(f"btf_trace_{TRACEPOINT}", made.add_ptr(traced))
     return made.build()
@@ -128,6 +137,12 @@ class EngineBench(Bench):
     def socket(self, kind: str) -> int:
         # sock_map_sk_state_allowed(): UDP always, TCP when it is connected
         return self._open(Socket(cookie=7, established=kind == "udp"))
+
+    def map_memory(
+        self, fd: int, length: int, write: bool = False, offset: int = 0
+    ) -> tuple[memoryview, Callable[[], None]]:
+        found = self.task.mmap(fd, length, write=write, offset=offset)
+        return found.data, found.close
 
     def _prog(self, fd: int, *types: ProgType) -> Prog:
         """bpf_prog_get_type(): what those ask who attach programs from outside of bpf(2)."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import mmap
 import os
 import resource
 import socket
@@ -188,6 +189,19 @@ class LinuxBench(Bench):
         if kind == "tcp":
             made.listen()
         return self._keep(made.detach())
+
+    def map_memory(
+        self, fd: int, length: int, write: bool = False, offset: int = 0
+    ) -> tuple[memoryview, Callable[[], None]]:
+        allowed = mmap.PROT_READ | (mmap.PROT_WRITE if write else 0)
+        found = mmap.mmap(fd, length, mmap.MAP_SHARED, allowed, offset=offset)
+        view = memoryview(found)
+
+        def unmap() -> None:
+            view.release()
+            found.close()
+
+        return view, unmap
 
     def filter_socket(self, socket: int, prog: int) -> None:
         with _borrowed(socket) as it:

@@ -6,7 +6,6 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from bpflens.abi.attrs import IterCreate
 from bpflens.abi.enums import Cmd
 from bpflens.abi.enums import MapFlag as F
 from bpflens.abi.enums import MapType as T
@@ -15,7 +14,8 @@ from bpflens.abi.infos import LinkInfo, MapInfo
 from bpflens.testing.bench import Bench
 from bpflens.testing.builders import btf, map, program
 from bpflens.testing.conformance.ids import KINDS, make
-from bpflens.testing.conformance.links import iter_link, iterator, raw_tp_link
+from bpflens.testing.conformance.iterators import over, read_from
+from bpflens.testing.conformance.links import raw_tp_link
 from bpflens.testing.conformance.suite import cases, fails, same
 from bpflens.testing.hooks import id_of
 
@@ -37,8 +37,7 @@ def check_name(bench: Bench, maker: Callable[..., int], kind: str) -> None:
 
 def check_name_of_an_iterator(bench: Bench) -> None:
     """The file that an iterator is read from has a name too."""
-    link = iter_link(bench.calls, iterator(bench.calls))
-    fd = bench.calls.call(Cmd.ITER_CREATE, IterCreate(link_fd=link))
+    fd = read_from(bench.calls, over(bench.calls, "bpf_map"))
     same(name(bench, fd), "anon_inode:bpf_iter")
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 
 from bpflens.abi.attrs import (
-    IterCreate,
     LinkCreate,
-    LinkCreateIter,
     LinkCreatePerfEvent,
     RawTracepointOpen,
     TaskFdQuery,
@@ -307,45 +305,3 @@ def check_task_fd_of_others(bench: Bench) -> None:
         fails(ENOTSUPP, task_fd, bench, fd)
     fails(errno.EBADF, task_fd, bench, CLOSED)
     fails(errno.ENOENT, task_fd, bench, 0, 8, 0x7FFFFFF0)
-
-
-# --- iterators
-
-
-def iterator(calls: Calls) -> int:
-    """A program that iterates over maps; it needs the kernel's BTF."""
-    from bpflens.testing.kernel_types import iterator_program
-
-    return iterator_program(calls, "bpf_map")
-
-
-def iter_link(calls: Calls, prog: int, **fields: int) -> int:
-    return calls.link_create(LinkCreateIter(prog_fd=prog, attach_type=A.TRACE_ITER, **fields))
-
-
-def check_iterator(calls: Calls) -> None:
-    """An iterator's link tells what it goes over."""
-    link = iter_link(calls, iterator(calls))
-    told = calls.info(link, LinkInfo)
-    same(told.type, LinkType.ITER)
-    calls.call(Cmd.ITER_CREATE, IterCreate(link_fd=link))
-    fails(errno.EOPNOTSUPP, detach_link, calls, link)
-
-
-def check_iterator_arguments(calls: Calls) -> None:
-    """An iterator has no target fd and no flags; its info needs pointer and length (EINVAL)."""
-    prog = iterator(calls)
-    for wrong in ({"target_fd": 1}, {"flags": 1}, {"iter_info": BAD}, {"iter_info_len": 4}):
-        fails(errno.EINVAL, iter_link, calls, prog, **wrong)
-
-
-def check_iterator_of_another_link(calls: Calls) -> None:
-    """Only an iterator's link can be iterated (EINVAL)."""
-    fails(errno.EINVAL, calls.call, Cmd.ITER_CREATE, IterCreate(link_fd=raw_tp_link(calls)))
-
-
-def check_iterator_tells_nothing(calls: Calls) -> None:
-    """The file that is read from has no information (EINVAL)."""
-    link = iter_link(calls, iterator(calls))
-    fd = calls.call(Cmd.ITER_CREATE, IterCreate(link_fd=link))
-    fails(errno.EINVAL, calls.info, fd, LinkInfo)
