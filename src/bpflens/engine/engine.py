@@ -64,7 +64,8 @@ class Engine:
         self.random = random.Random(seed)
         self.ids: dict[str, Idr[Any]] = {kind: Idr() for kind in ("prog", "map", "btf", "link")}
         self.tasks: dict[int, Task] = {}
-        self.sysctls = {
+        self.sysctls: dict[str, int | str] = {
+            "kernel/osrelease": f"{self.release.name}.0",
             "kernel/unprivileged_bpf_disabled": 2,
             "kernel/kptr_restrict": 1,
             "kernel/bpf_stats_enabled": 0,

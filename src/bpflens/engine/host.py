@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from bpflens.engine.bpffs import Directory, Pin, resolve
 from bpflens.engine.call import err
-from bpflens.engine.files import O_CLOEXEC
+from bpflens.engine.creds import Cap
+from bpflens.engine.files import O_CLOEXEC, Node
 from bpflens.engine.objects import Object
+from bpflens.insn.helpers import HELPERS
 from bpflens.port.doors import Clock
 
 if TYPE_CHECKING:
@@ -31,7 +33,9 @@ class EngineHost:
             value = self._engine.sysctls.get(path[len("/proc/sys/") :])
             if value is None:
                 raise err(errno.ENOENT)
-            return b"%d\n" % value
+            return f"{value}\n".encode()
+        if path == "/proc/kallsyms":
+            return _kallsyms(self._task)
         if path.startswith("/proc/"):
             return self._proc(path.split("/")[2:])
         if path == "/sys/devices/system/cpu/possible":
@@ -81,6 +85,18 @@ class EngineHost:
 
     def close(self) -> None:
         """See `HostPort.close`: nothing is kept open here."""
+
+    def node(self, path: str) -> Node:
+        """What open(2) of a path would be on."""
+        parts = [part for part in path.split("/") if part]
+        if parts[:3] == ["sys", "fs", "cgroup"]:
+            return self._engine.cgroup.find("/".join(parts[3:]))
+        if len(parts) == 4 and parts[0] == "proc" and parts[2:] == ["ns", "net"]:
+            return self._task_of(parts[1]).netns
+        entry = self._entry(path)
+        if isinstance(entry, Pin):
+            raise err(errno.EIO)  # bpffs_obj_open()
+        return entry
 
     # --- procfs
 
@@ -146,6 +162,21 @@ def _status(task: Task) -> str:
         f"CapInh:\t{0:016x}\nCapPrm:\t{creds.caps:016x}\nCapEff:\t{creds.caps:016x}\n"
         f"CapBnd:\t{creds.caps:016x}\nCapAmb:\t{0:016x}\n"
     )
+
+
+_CALL_BASE = 0xFFFFFFFF81000000
+
+
+def _kallsyms(task: Task) -> bytes:
+    """Where helpers are: a dump shows a call of helper N as N bytes from __bpf_call_base.
+
+    Who may not see kernel addresses sees zeros. kallsyms_show_value().
+    """
+    shown = task.creds.has(Cap.SYSLOG)
+    lines = [(0, "__bpf_call_base")] + [(id, f"bpf_{name}") for id, name in HELPERS.items() if id]
+    return "".join(
+        f"{_CALL_BASE + at if shown else 0:016x} T {name}\n" for at, name in lines
+    ).encode()
 
 
 def _mountinfo(task: Task) -> str:

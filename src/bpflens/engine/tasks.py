@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from bpflens.engine.call import err
 from bpflens.engine.creds import Creds
-from bpflens.engine.files import O_RDWR, FdTable, File, Node
+from bpflens.engine.files import O_RDONLY, O_RDWR, FdTable, File, Node
 from bpflens.port.doors import Doors
 
 if TYPE_CHECKING:
@@ -38,6 +38,18 @@ class Task:
         """close(2). What loses its last reference is gone when this returns."""
         self.files.close(fd)
         self.engine.work()
+
+    def open(self, path: str) -> int:
+        """open(2), O_RDONLY, of what a command may be pointed at: a directory, also of a cgroup,
+        or /proc/PID/ns/net. Raises OSError."""
+        from bpflens.engine.host import EngineHost
+
+        return self.add(EngineHost(self).node(path), O_RDONLY)
+
+    def add(self, node: Node, mode: int = O_RDWR) -> int:
+        """A new fd on anything: a socket, a perf event, a file that means nothing to bpf(2)."""
+        node.hold()
+        return self.files.add(File(node, mode, self.creds))
 
     def dup(self, fd: int) -> int:
         """dup(2)."""

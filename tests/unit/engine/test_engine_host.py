@@ -47,6 +47,8 @@ def test_the_files_of_a_task() -> None:
     assert b"CapEff:\t0000000000000000" in host.read("/proc/self/status")
     assert b" - bpf bpf " in host.read("/proc/self/mountinfo")
     assert host.read("/proc/sys/kernel/unprivileged_bpf_disabled") == b"2\n"
+    assert host.read("/proc/sys/kernel/osrelease") == b"6.18.0\n"
+    assert host.read("/proc/kallsyms").startswith(b"0000000000000000 T __bpf_call_base\n")
     assert host.readlink("/proc/self/ns/net").startswith("net:[")
     with pytest.raises(OSError, match="No such file"):
         host.read("/etc/passwd")
