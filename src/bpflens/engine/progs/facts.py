@@ -53,6 +53,7 @@ _ONLY_ONE = (
     *range(AttachType.CGROUP_INET4_GETPEERNAME, AttachType.CGROUP_INET6_GETSOCKNAME + 1),
     *range(AttachType.CGROUP_UNIX_RECVMSG, AttachType.CGROUP_UNIX_GETSOCKNAME + 1),
 )
+_SESSIONS = (AttachType.TRACE_KPROBE_SESSION, AttachType.TRACE_UPROBE_SESSION)
 _BINDS = (AttachType.CGROUP_INET4_BIND, AttachType.CGROUP_INET6_BIND)
 
 
@@ -64,6 +65,8 @@ def return_range(type: int, attach: int) -> tuple[int, int] | None:
         if attach in _ONLY_ONE:
             return (1, 1)
         return (0, 3) if attach in _BINDS else (0, 1)
+    if type == ProgType.KPROBE and attach in _SESSIONS:
+        return (0, 1)
     if type == ProgType.TRACING and attach in (AttachType.TRACE_FENTRY, AttachType.TRACE_FEXIT):
         return (0, 0)
     if type == ProgType.TRACING and attach == AttachType.TRACE_ITER:
