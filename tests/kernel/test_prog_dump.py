@@ -17,7 +17,13 @@ from typing import Any
 import pytest
 
 from bpflens.insn import decode, encode
+from bpflens.model.program import Program
 from bpflens.model.system import System
+from bpflens.present.code import graph
+from bpflens.snapshot import machine
+from bpflens.snapshot.code import Code
+from bpflens.snapshot.explain import statements
+from bpflens.snapshot.names import Names
 from tests.kernel.conftest import NOBODY, Ran
 from tests.kernel.test_xlated_text import (
     BPFTRACE,
@@ -141,44 +147,48 @@ def test_every_program_reads_as_bpftool_has_it(
               f"{slots} slots both ways", end=" ")  # fmt: skip
 
 
-def test_every_program_is_explained_and_drawn(run: Run, system: System, crowd: list[int]) -> None:
-    """Whatever is loaded gets a text, and each statement rests on instructions of the listing."""
-    for id in crowd:
-        texts = {
-            item["at"]: item["text"] for item in items_of(run("prog", "dump", str(id), "--json"))
-        }
-        told = items_of(run("prog", "explain", str(id), "--json"))
+def codes(system: System, ids: list[int]) -> Iterator[tuple[Program, Code]]:
+    """Each program with its code; the symbols are read once for all."""
+    names = Names(system)
+    for id in ids:
         with system.program(id) as program:
-            maps = set(program.map_ids())
+            yield program, Code(program, names)
+
+
+def test_every_program_is_explained_and_drawn(system: System, crowd: list[int]) -> None:
+    """Whatever is loaded gets a text, and each statement rests on instructions of the listing."""
+    for program, code in codes(system, crowd):
+        records = list(code.records())
+        texts = {record.at: record.text for record in records}
+        maps = set(program.map_ids())
+        told = list(statements(code))
         for item in told:
-            assert [texts[at] for at in item["at"]] == item["instructions"]
-            assert item["at"] or item["about"] in ("map", "function")
-            assert item["about"] != "map" or item["number"] in maps
-        assert {item["number"] for item in told if item["about"] == "map"} == maps
-        assert any(item["about"] == "return" for item in told)
-        ran = run("prog", "dump", str(id), "--graph", "dot", "--notes")
-        assert ran.status == 0
-        assert ran.stdout.startswith("digraph")
+            assert [texts[at] for at in item.at] == item.instructions
+            assert item.at or item.about in ("map", "function")
+            assert item.about != "map" or item.number in maps
+        assert {item.number for item in told if item.about == "map"} == maps
+        assert any(item.about == "return" for item in told)
+        drawn = "\n".join(graph(code, "dot", records, notes=True))
+        assert all(f"{record.at}: " in drawn for record in records)
 
 
 def test_machine_code_has_every_byte_and_every_source_line(
-    run: Run, system: System, crowd: list[int]
+    system: System, crowd: list[int]
 ) -> None:
     pytest.importorskip("capstone")
-    lines = 0
-    for id in crowd:
-        with system.program(id) as program:
-            jited, debug = program.jited(), program.debug()
-        items = items_of(run("prog", "dump", str(id), "--jited", "--json"))
-        assert b"".join(bytes.fromhex(item["opcodes"]) for item in items) == jited.code
-        starts = {int(item["address"]) for item in items}
+    disassemble = machine.disassembler(machine.architecture(system))
+    named = lines = 0
+    for program, code in codes(system, crowd):
+        jited, debug = program.jited(), program.debug()
+        items = list(machine.records(program, code, disassemble))
+        assert b"".join(bytes.fromhex(item.opcodes) for item in items) == jited.code
+        starts = {item.address for item in items}
         assert set(memoryview(debug.jited_line_info).cast("Q")) <= starts
         assert set(jited.ksyms) <= starts
-        lines += sum("line" in item for item in items)
-        calls = [item for item in items if re.match(r"callq? 0x", item["text"])]
-        # what is no symbol's begin is another program, or a place inside the same function
-        assert not calls or any("call" in item for item in calls)
+        lines += sum(item.line is not None for item in items)
+        named += sum(item.call is not None for item in items)
     assert lines
+    assert named
 
 
 @pytest.fixture
