@@ -23,7 +23,7 @@ from bpflens.abi.enums import MapType as T
 from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import MapInfo, ProgInfo
 from bpflens.errors import SyscallError
-from bpflens.port.calls import MAP_IDS, Calls
+from bpflens.port.calls import MAP_IDS, XLATED, Calls
 from bpflens.port.memory import Memory
 from bpflens.testing.bench import TRACEPOINT, Bench, Cap
 from bpflens.testing.builders import btf, code, load, map, program, u32, u64
@@ -324,3 +324,43 @@ def check_order_of_btf(bench: Bench) -> None:
 
     fails(errno.EINVAL, bench.caller(1000).call, Cmd.BTF_LOAD, BtfLoad(btf_flags=1))
     fails(errno.EPERM, bench.caller(1000).call, Cmd.BTF_LOAD, BtfLoad(btf_size=1 << 30))
+
+
+# --- what depends on who opened the file
+
+
+def called(insns: bytes) -> int:
+    """The imm of the call that the program begins with."""
+    return int.from_bytes(insns[4:8], "little", signed=True)
+
+
+def check_opener_decides_on_addresses(bench: Bench) -> None:
+    """Addresses of the kernel are shown by the rights of who opened the fd, not of who asks."""
+    user = bench.caller(0, [Cap.BPF])
+    fd = program(user, "call ktime_get_ns; r0 = 0; exit")
+    told = bench.calls.info(fd, ProgInfo)
+    same(called(user.prog_array(fd, XLATED, told)), 0)
+    same(called(bench.calls.prog_array(fd, XLATED, told)), 0)
+    opened_by_root = bench.calls.fd_by_id(Cmd.PROG_GET_FD_BY_ID, told.id)
+    assert called(user.prog_array(opened_by_root, XLATED, told)) != 0
+
+
+def check_addresses_of_functions_are_hidden(bench: Bench) -> None:
+    """Where its functions are is hidden likewise: the count is told, the pointer comes back 0."""
+    user = bench.caller(0, [Cap.BPF])
+    fd = program(user)
+    mem = Memory()
+    asked = ProgInfo(nr_jited_ksyms=1, jited_ksyms=mem.pin(bytearray(8)))
+    told = user.fill_info(fd, asked, mem)
+    same((told.nr_jited_ksyms, told.jited_ksyms), (1, 0))
+
+
+def check_admin_may_not_see_addresses(bench: Bench) -> None:
+    """CAP_SYS_ADMIN alone does not show them: that is CAP_SYSLOG's."""
+    admin = bench.caller(0, [Cap.SYS_ADMIN])
+    fd = program(admin, "call ktime_get_ns; r0 = 0; exit")
+    told = admin.info(fd, ProgInfo)
+    same(called(admin.prog_array(fd, XLATED, told)), 0)
+    both = bench.caller(0, [Cap.SYS_ADMIN, Cap.SYSLOG])
+    fd = program(both, "call ktime_get_ns; r0 = 0; exit")
+    assert called(both.prog_array(fd, XLATED, told)) != 0
