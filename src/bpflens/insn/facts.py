@@ -142,6 +142,8 @@ def call_of(
         return Call(at, "subprogram", _named(insn, call).partition("#")[2], target)
     if insn.src == op.PSEUDO_KFUNC_CALL:
         return Call(at, "kfunc", _named(insn, call), None if xlated else insn.imm)
+    if xlated and not insn.imm:  # bpf_insn_prepare_dump() hides it from who may not see addresses
+        return Call(at, "helper", "", None)
     # The kernel restores tail calls to helper 12; other numbers of a dump are distances.
     if insn.imm in HELPERS:
         return Call(at, "helper", f"bpf_{HELPERS[insn.imm]}", insn.imm)

@@ -244,3 +244,10 @@ def test_a_load_at_the_very_end() -> None:
 
 def test_adding_an_address_to_a_number() -> None:
     assert uses("r1 = map_value 4\nr2 = 8\nr2 += r1\n*(u8 *)(r2 +0) = 1\nexit") == [(4, 4, e.WRITE)]
+
+
+def test_a_helper_that_the_kernel_hides_has_no_name() -> None:
+    """To a caller who may not see addresses every helper call of a dump reads 0."""
+    insns = assemble_insns("call 0\nr0 = 0\nexit")
+    found = facts(insns, xlated=True, call=lambda insn: "__bpf_call_base")
+    assert found.calls == (Call(0, "helper", "", None),)
