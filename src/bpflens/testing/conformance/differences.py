@@ -74,7 +74,12 @@ _NEWER_THAN_6_1 = {
         "typed_maps.local_storage/cgrp_storage",
     ),
     "links to socket maps came with 6.10": ("elsewhere.sockmap_link",),
-    "tcx came with 6.6": ("devices.tcx*", "entry.what_is_looked_at_first/query_tcx"),
+    "tcx came with 6.6": (
+        "devices.tcx*",
+        "entry.what_is_looked_at_first/query_tcx",
+        "references.program_is_kept/device_that_goes",
+        "references.program_is_kept/tcx",
+    ),
     "netfilter programs came with 6.4": (
         "loading.type/netfilter",
         "loading.attach_type/netfilter",
