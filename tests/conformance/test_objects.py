@@ -170,3 +170,38 @@ def test_functions_come_behind_the_programs_that_call_them(compiled: Path) -> No
 def test_what_is_no_object() -> None:
     with pytest.raises(FormatError):
         elf.parse(b"\x7fELF and no more")
+
+
+def compile_text(compiled: Path, text: str, *options: str) -> Path:
+    """An object from a line of C."""
+    source = compiled / "text.c"
+    source.write_text(text)
+    command = ["clang", "-target", "bpf", "-O2", *options, "-c", str(source)]
+    subprocess.run([*command, "-o", str(source.with_suffix(".text.o"))], check=True)
+    return source.with_suffix(".text.o")
+
+
+PROGRAM = '__attribute__((section("{}"), used)) int f(struct s {{ int a; }} *s) {{ return {}; }}'
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "what"),
+    [
+        (PROGRAM.format("xdp", 0), [], "no BTF"),
+        (PROGRAM.format("xdp", "__builtin_preserve_access_index(s->a)"), ["-g"], "CO-RE"),
+    ],
+    ids=["without_btf", "co_re"],
+)
+def test_objects_that_are_not_understood(
+    compiled: Path, text: str, options: list[str], what: str
+) -> None:
+    with pytest.raises(FormatError, match=what):
+        elf.read(compile_text(compiled, text, *options))
+
+
+def test_sections_that_are_not_known(engine: Bench, compiled: Path) -> None:
+    found = elf.read(compile_text(compiled, PROGRAM.format("elsewhere", 0), "-g"))
+    with pytest.raises(FormatError, match="'elsewhere' is not known"):
+        objects.load(engine.calls, found)
+    assert engine.files.fds == [], "what was loaded before it failed is closed"
+    engine.clean()
