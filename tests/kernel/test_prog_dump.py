@@ -9,6 +9,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -322,3 +323,25 @@ def test_who_may_not_see_instructions_is_told_what_is_needed(
         assert ran.status == 4
         assert "CAP_" in ran.stderr
         assert ran.stdout == ""
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="needs setpriv (util-linux)")
+def test_without_the_right_to_addresses_the_rest_reads_as_bpftool_has_it(
+    everything: tuple[Path, dict[str, int]],
+) -> None:
+    """Without CAP_SYSLOG the kernel hides numbers of helpers and subprograms, and machine code."""
+    id = str(everything[1]["drop_some"])
+    without = ["setpriv", "--bounding-set=-syslog", "--inh-caps=-syslog"]
+    lens = [*without, sys.executable, "-m", "bpflens", "prog"]
+
+    def said(*command: str) -> str:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    theirs = said(*without, "bpftool", "prog", "dump", "xlated", "id", id, "linum")
+    assert said(*lens, "dump", id, "--linum") == theirs
+    called = json.loads(said(*lens, "explain", str(everything[1]["classify"]), "--json"))["items"]
+    assert "bpf_unspec" not in {item.get("name") for item in called}
+    if any(item["about"] == "helper" and item.get("name") is None for item in called):
+        refused = subprocess.run([*lens, "dump", id, "--jited"], capture_output=True, text=True)
+        assert refused.returncode == 4
+        assert "CAP_SYSLOG" in refused.stderr

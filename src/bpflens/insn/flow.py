@@ -93,11 +93,12 @@ def call_target(at: int, insn: Insn, entries: Sequence[int] = (), *, xlated: boo
 
     A loader leaves the distance in imm. The kernel keeps it in off, cut to 16 bits, and puts the
     number of the subprogram in imm (jit_subprogs() in kernel/bpf/verifier.c), which counts where
-    `entries`, the subprograms' first slots, are known.
+    `entries`, the subprograms' first slots, are known. 0 is no such number: the verifier takes no
+    recursion, so nothing calls the main program, and to who may not see addresses imm reads 0.
     """
     if not xlated:
         return at + 1 + insn.imm
-    if 0 <= insn.imm < len(entries):
+    if 0 < insn.imm < len(entries):
         return entries[insn.imm]
     return at + 1 + insn.off
 

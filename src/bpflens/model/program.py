@@ -129,11 +129,23 @@ class Program(Handle):
         """Func and line records and the tags of subprograms. Since: 5.0."""
         tags = self._array(PROG_TAGS)
         return Debug(
-            self._array(FUNC_INFO),
-            self._array(LINE_INFO),
-            self._array(JITED_LINE_INFO),
+            self.func_info(),
+            self.line_info(),
+            self.jited_line_info(),
             [tags[at : at + 8].hex() for at in range(0, len(tags), 8)],
         )
+
+    def func_info(self) -> bytes:
+        """struct bpf_func_info of each function. Since: 5.0."""
+        return self._array(FUNC_INFO)
+
+    def line_info(self) -> bytes:
+        """struct bpf_line_info of each source line. Since: 5.0."""
+        return self._array(LINE_INFO)
+
+    def jited_line_info(self) -> bytes:
+        """The address of each source line's machine code. Raises Restricted. Since: 5.0."""
+        return self._array(JITED_LINE_INFO)
 
     def memlock(self) -> int | Missing:
         """Bytes that the kernel accounts for (fdinfo). Since: 4.13."""

@@ -73,11 +73,11 @@ class Code:
         self.lines: list[LineInfo] = []
         self.jited_lines = b""
         self.types = self._types(program)
-        debug = self._part(Program.debug, program, "source") if self.types else None
-        if debug is not None:
-            self.functions = func_infos(debug.func_info)
-            self.lines = line_infos(debug.line_info)
-            self.jited_lines = debug.jited_line_info
+        if self.types:
+            self.functions = func_infos(self._part(Program.func_info, program, "source") or b"")
+            self.lines = line_infos(self._part(Program.line_info, program, "source") or b"")
+            addresses = attempt(Program.jited_line_info, program)
+            self.jited_lines = b"" if isinstance(addresses, Missing) else addresses
         symbols = program.system.kallsyms()
         if isinstance(symbols, Missing):
             self.missing["symbols"] = str(symbols)

@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bpflens.insn import decode
+from bpflens.insn import Insn, decode
+from bpflens.insn import opcodes as op
 from bpflens.insn.asm import assemble_insns
-from bpflens.insn.flow import LOOP_BUDGET, BadJump, Block, Edge, Loop, flow
+from bpflens.insn.flow import LOOP_BUDGET, BadJump, Block, Edge, Loop, call_target, flow
 from bpflens.insn.graph import as_data, as_dot, as_text
 
 LOOPS = assemble_insns("""
@@ -175,3 +176,9 @@ def test_any_instructions_have_a_graph(data: bytes, xlated: bool) -> None:
     assert list(as_text(graph)) or not insns
     assert list(as_dot(graph))
     json.dumps(as_data(graph))
+
+
+def test_a_call_whose_number_the_kernel_hides_goes_by_its_distance() -> None:
+    call = Insn(op.HELPER_CALL, src=op.PSEUDO_CALL, off=4)
+    assert call_target(1, call, [0, 6], xlated=True) == 6
+    assert call_target(1, call._replace(imm=1, off=99), [0, 6], xlated=True) == 6
