@@ -7,7 +7,7 @@ import importlib
 import os
 import sys
 
-from bpflens.cli.options import common_options
+from bpflens.cli.options import Parser, common_options
 from bpflens.cli.session import Session
 from bpflens.errors import BpflensError, Denied
 from bpflens.present.text import clean
@@ -39,13 +39,7 @@ INTERRUPTED = 130
 
 def parser(arguments: list[str] | None = None) -> argparse.ArgumentParser:
     """The parser; with `arguments`, only the commands that they name are filled in."""
-    top = argparse.ArgumentParser(
-        "bpflens",
-        description=DESCRIPTION,
-        epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        parents=[common_options()],
-    )
+    top = Parser("bpflens", description=DESCRIPTION, epilog=EPILOG, parents=[common_options()])
     top.add_argument("-V", "--version", action="store_true", help="print the version")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for name, words in COMMANDS.items():
