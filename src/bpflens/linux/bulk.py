@@ -7,8 +7,6 @@ import struct
 from typing import TYPE_CHECKING
 
 from bpflens.errors import Unsupported
-from bpflens.linux import iterators, kept
-from bpflens.port.calls import CallNotFound, Calls
 from bpflens.port.doors import BpfPort, HostPort, Rows
 
 if TYPE_CHECKING:
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
 NAME = "bpflens_progs"
 """What the iterator is called while it is there."""
 
-_EDITION = "1"
+EDITION = "1"
 """Of the program's text: what was kept of another edition is made anew."""
 
 _EVERYBODY = b"0 0 4294967295"
@@ -36,6 +34,9 @@ class LinuxBulk:
         if b" ".join(self._host.read("/proc/self/uid_map").split()) != _EVERYBODY:
             # The kernel maps the loader's uid for the caller (from_kuid_munged); a row has its own.
             raise Unsupported("this user namespace numbers users in its own way")
+        from bpflens.linux import iterators  # a small machine, or a map, has no use for them
+        from bpflens.port.calls import CallNotFound, Calls
+
         target, programs = self._programs(keep)
         calls = Calls(bpf)
         for insns in programs:
@@ -54,13 +55,15 @@ class LinuxBulk:
                     "there is no folder to keep instructions in: made anew each time "
                     "they would cost more than they save"
                 )
+            from bpflens.linux import kept
+
             cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
             first, _, last = cpus.partition(b"-")
             if first != b"0" or not (last or b"0").isdigit():
                 raise Unsupported("the CPUs are not numbered one after another")
             page = os.sysconf("SC_PAGE_SIZE")
             system = os.uname()
-            words = (_EDITION, system.release, system.version, system.machine, str(page))
+            words = (EDITION, system.release, system.version, system.machine, str(page))
             # The notes hold the build ID: another build is another kernel, and other types.
             identity = "\0".join(words).encode() + cpus + self._host.read("/sys/kernel/notes")
             path = os.path.join(keep, f"programs-{system.release}.iterators")

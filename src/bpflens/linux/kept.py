@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 import struct
-from zlib import crc32
+from binascii import crc32
 
 _MAGIC = b"bpflens-iterators-1\n"
 _HEAD = struct.Struct("=IIII")
