@@ -9,6 +9,8 @@ from bpflens.engine.call import err
 from bpflens.engine.files import Node
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from bpflens.engine.engine import Engine
     from bpflens.engine.links.cgroup import CgroupHook
 
@@ -34,6 +36,12 @@ class Cgroup(Node):
     def count(self) -> int:
         """The highest ID in the tree."""
         return max([self.id, *(child.count() for child in self.children.values())])
+
+    def family(self) -> Iterator[Cgroup]:
+        """This one and all below."""
+        yield self
+        for child in self.children.values():
+            yield from child.family()
 
     @property
     def path(self) -> str:

@@ -49,6 +49,8 @@ class Release(NamedTuple):
     """Whether the link of a perf event tells what it is at."""
     tracepoint_shared: bool = True
     """Whether a program may be at a raw tracepoint more than once."""
+    sockmap_links: bool = True
+    """Whether socket maps take links."""
     cgroup_order: bool = True
     """Whether programs at a cgroup may be ordered."""
     raw_tracepoint_cookie: bool = True
@@ -85,6 +87,7 @@ RELEASES: dict[str, Release] = {
         license_first=True,
         perf_link_info=False,
         tracepoint_shared=False,
+        sockmap_links=False,
         cgroup_order=False,
         tag_hash="sha1",
         # no log_true_size, token or multi-attach fields

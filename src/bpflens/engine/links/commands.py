@@ -9,8 +9,8 @@ from bpflens.abi.enums import AttachType, Cmd, MapType
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.files import O_RDONLY, File, Node
 from bpflens.engine.links.base import MAKERS, Link, check_attach_type
+from bpflens.engine.links.iter import IterLink
 from bpflens.engine.links.mprog import REPLACE
-from bpflens.engine.links.tracing import IterLink
 from bpflens.engine.maps.base import Map
 from bpflens.engine.progs.prog import Prog
 

@@ -71,7 +71,7 @@ def _check(found: Map, attach: int) -> Sockets:
 @maker(ProgType.SK_MSG, ProgType.SK_SKB)
 def link(call: Call, attr: LinkCreate, prog: Prog) -> int:
     """sock_map_link_create()."""
-    if attr.flags:
+    if not call.engine.release.sockmap_links or attr.flags:
         raise err(errno.EINVAL)
     found = call.task.files.get(attr.target_fd, Map)
     if not isinstance(found, Sockets):

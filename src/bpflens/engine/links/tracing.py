@@ -7,7 +7,6 @@ import struct
 from typing import TYPE_CHECKING
 
 from bpflens.abi.attrs import (
-    LinkCreateIter,
     LinkCreatePerfEvent,
     LinkCreateTracing,
     RawTracepointOpen,
@@ -23,18 +22,14 @@ from bpflens.abi.enums import (
 )
 from bpflens.engine.bpffs import read_string
 from bpflens.engine.call import U32, U64, Call, command, err
-from bpflens.engine.cgroups import Cgroup
-from bpflens.engine.info import check_tail
 from bpflens.engine.links.base import Link, finish, give_name, maker
-from bpflens.engine.maps.base import Map
+from bpflens.engine.links.iter import iterator
 from bpflens.engine.perf import PerfEvent
 from bpflens.engine.progs.prog import Prog
 from bpflens.errors import ENOTSUPP
 
 if TYPE_CHECKING:
     from bpflens.abi.attrs import LinkCreate
-
-_MAP_ELEM, _CGROUP = "bpf_map_elem", "cgroup"
 
 
 class RawTracepointLink(Link):
@@ -92,86 +87,14 @@ def _tracing(call: Call, prog: Prog, cookie: int) -> int:
     raise err(ENOTSUPP)  # as an architecture without trampolines
 
 
-class IterLink(Link):
-    """A program that is run over objects of a kind when its file is read."""
-
-    __slots__ = ("map", "name")
-
-    type = LinkType.ITER
-    name: bytes
-    map: Map | None
-
-    def release(self) -> None:
-        if self.map:
-            self.map.urefs -= 1
-            self.map.drop()
-
-    def update(self, call: Call, new: Prog, old: Prog | None) -> None:
-        """bpf_iter_link_replace()."""
-        if old and old is not self.prog:
-            raise err(errno.EPERM)
-        assert self.prog
-        same = (new.type, new.attach_type, new.attach_btf_id)
-        if same != (self.prog.type, self.prog.attach_type, self.prog.attach_btf_id):
-            raise err(errno.EINVAL)
-        self.replace(new)
-
-    def fields(self, call: Call, data: bytearray) -> None:
-        if self.map:
-            U32.pack_into(data, 28, self.map.id)
-        give_name(call, data, 16, self.name)
-
-    def lines(self) -> str:
-        text = f"target_name:\t{self.name.decode()}\n"
-        return text + (f"map_id:\t{self.map.id}\n" if self.map else "")
-
-
 @maker(ProgType.TRACING, ProgType.LSM)
 def tracing(call: Call, attr: LinkCreate, prog: Prog) -> int:
     """The part of link_create() for programs that name their target by BTF."""
     if attr.attach_type != prog.attach_type:
         raise err(errno.EINVAL)
     if prog.type == ProgType.TRACING and prog.attach_type == AttachType.TRACE_ITER:
-        return _iterator(call, attr, prog)
+        return iterator(call, attr, prog)
     return _tracing(call, prog, LinkCreateTracing.decode(call.raw).cookie)
-
-
-def _iterator(call: Call, attr: LinkCreate, prog: Prog) -> int:
-    """bpf_iter_link_attach()."""
-    more = LinkCreateIter.decode(call.raw)
-    if attr.target_fd or attr.flags:
-        raise err(errno.EINVAL)
-    if bool(more.iter_info) != bool(more.iter_info_len):
-        raise err(errno.EINVAL)
-    words = bytes(16)
-    if more.iter_info:
-        if more.iter_info_len > 16:
-            check_tail(call, more.iter_info, more.iter_info_len, 16)
-        length = min(more.iter_info_len, 16)
-        words = call.mem.read(more.iter_info, length).ljust(16, b"\0")
-    assert prog.attach_btf
-    name = prog.attach_btf.types.type_name(prog.attach_btf_id).removeprefix("bpf_iter_")
-    made = IterLink(call.engine, call.task.creds, prog, attr.attach_type)
-    made.name, made.map = name.encode(), None
-    first = int.from_bytes(words[:4], "little", signed=True)
-    if name == _MAP_ELEM:  # bpf_iter_attach_map()
-        if not first:
-            raise _give_up(made, errno.EBADF)
-        try:
-            found = call.task.files.get(first, Map)
-        except OSError as bad:
-            raise _give_up(made, bad.errno or errno.EBADF) from bad
-        made.map = found
-        found.opened()
-    elif name == _CGROUP:
-        call.task.files.get(int.from_bytes(words[4:8], "little", signed=True), Cgroup, errno.EBADF)
-    return finish(call, made, lambda: None)
-
-
-def _give_up(made: Link, code: int) -> OSError:
-    if made.prog:
-        made.prog.drop()
-    return err(code)
 
 
 _EVENT_PROGS: dict[str, tuple[int, ...]] = {

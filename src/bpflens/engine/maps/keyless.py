@@ -187,8 +187,11 @@ class Ringbuf(Map):
             self.data = bytearray(2 * PAGE + 2 * self.max_entries)
         if offset % PAGE or offset + length > len(self.data):
             raise err(errno.EINVAL)
-        if write and (offset or length > PAGE):
-            raise err(errno.EPERM)  # only the consumer's position is the reader's to write
+        # A program produces and a process consumes, or the other way round: the page of the
+        # consumer's position is the reader's to write, all else the writer's.
+        readers = offset == 0 and length <= PAGE
+        if write and not (readers if self.type == MapType.RINGBUF else offset):
+            raise err(errno.EPERM)
         return memoryview(self.data)[offset : offset + length]
 
     def memlock(self) -> int:

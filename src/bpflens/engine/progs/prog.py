@@ -95,8 +95,8 @@ class Prog(Object):
     def info(self, call: Call, file: File, data: bytearray, told: int) -> None:
         """bpf_prog_get_info_by_fd(), in its order."""
         (
-            _jited_len, xlated_room, _jited, xlated_at, map_room, map_at, gpl_bits, _ksyms_room,
-            _lens_room, _ksyms, _lens, func_rec, func_at, func_room, line_room, line_at,
+            _jited_len, xlated_room, _jited, xlated_at, map_room, map_at, gpl_bits, ksyms_room,
+            lens_room, ksyms_at, lens_at, func_rec, func_at, func_room, line_room, line_at,
             _jited_line, jited_line_room, line_rec, jited_line_rec, tags_room, tags_at,
         ) = _IN.unpack_from(data)  # fmt: skip
         maps = self.maps
@@ -130,7 +130,12 @@ class Prog(Object):
         raw = policy.sees_raw(file.creds, self)
         if xlated_room:
             copy_array(call, xlated_at, xlated_room, xlated if raw else self.xlated_hidden, 1)
-        _COUNTS.pack_into(data, 104, 0, 0)
+        functions = self.func_count or 1
+        _COUNTS.pack_into(data, 104, functions, functions)
+        if raw and ksyms_room:  # code that is nowhere in memory
+            copy_array(call, ksyms_at, ksyms_room, bytes(8 * functions), 8)
+        if raw and lens_room:
+            copy_array(call, lens_at, lens_room, bytes(4 * functions), 4)
         if not raw:
             for at in (_JITED_AT, _KSYMS_AT, _LENS_AT, _JITED_LINES_AT):
                 _U64.pack_into(data, at, 0)
