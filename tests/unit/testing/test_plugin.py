@@ -14,10 +14,16 @@ def run(*arguments: str, source: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "pytest", "-p", "bpflens.testing.plugin", "-q"]
     command += ["-p", "no:cacheprovider", "--strict-markers", *arguments]
     path = str(ROOT / "src")
+    # Only by -p: where bpflens is installed, its entry point would register the plugin once more.
     return subprocess.run(
         command,
         cwd=source.parent,
-        env={"PYTHONPATH": path, "PATH": "/usr/bin:/bin", "PYTHONDONTWRITEBYTECODE": "1"},
+        env={
+            "PYTHONPATH": path,
+            "PATH": "/usr/bin:/bin",
+            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
+        },
         capture_output=True,
         text=True,
     )
