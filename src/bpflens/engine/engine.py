@@ -80,6 +80,8 @@ class Engine:
         self._inodes = 0
         self._work: deque[Callable[[], None]] = deque()
         self._working = False
+        self._attr_size = self.release.attr_size
+        self._gate_first = self.release.gate_first
         ends = self.release.ends
         self._commands = {
             cmd: (known.record.__new__, known.record, known.record.__struct__.unpack_from,
@@ -166,10 +168,10 @@ class Engine:
 
     def bpf(self, task: Task, cmd: int, attr: int, size: int, mem: Memory) -> int:
         """__sys_bpf(): only the low 32 bits of cmd and size count."""
-        if self.release.gate_first and cmd in _CREATORS:
+        if self._gate_first and cmd in _CREATORS:
             task.require(Cap.BPF)
         size &= 0xFFFFFFFF
-        known = self.release.attr_size
+        known = self._attr_size
         if size > known:
             # bpf_check_uarg_tail_zero()
             if size > _LONGEST or nonzero(mem, attr + known, size - known):

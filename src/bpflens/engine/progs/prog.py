@@ -99,8 +99,7 @@ class Prog(Object):
             lens_room, ksyms_at, lens_at, func_rec, func_at, func_room, line_room, line_at,
             _jited_line, jited_line_room, line_rec, jited_line_rec, tags_room, tags_at,
         ) = _IN.unpack_from(data)  # fmt: skip
-        maps = self.maps
-        xlated = self.xlated
+        maps, xlated = self.maps, self.xlated
         _HEAD.pack_into(data, 0, self.type, self.id, self.tag, 0, len(xlated))
         _TIMES.pack_into(data, 40, self.load_time, self.uid, len(maps))
         data[64:80] = self.name.ljust(16, b"\0")
@@ -108,13 +107,13 @@ class Prog(Object):
         if maps and map_room:
             ids = b"".join([used.id.to_bytes(4, "little") for used in maps])
             copy_array(call, map_at, map_room, ids, 4)
-        for room, rec, size in (
-            (func_room, func_rec, FUNC_INFO),
-            (line_room, line_rec, LINE_INFO),
-            (jited_line_room, jited_line_rec, JITED_LINE_INFO),
+        # set_info_rec_size(), three times
+        if (
+            ((func_room or func_rec) and func_rec != FUNC_INFO)
+            or ((line_room or line_rec) and line_rec != LINE_INFO)
+            or ((jited_line_room or jited_line_rec) and jited_line_rec != JITED_LINE_INFO)
         ):
-            if (room or rec) and rec != size:
-                raise err(errno.EINVAL)  # set_info_rec_size()
+            raise err(errno.EINVAL)
         _U32.pack_into(data, 132, FUNC_INFO)
         _COUNTS.pack_into(data, 172, LINE_INFO, JITED_LINE_INFO)
         _STATS.pack_into(data, 192, 0, 0, 0, self.verified_insns)
