@@ -113,7 +113,7 @@ def check_folder_is_no_object(bench: Bench) -> None:
 
 def check_outside_of_bpffs(bench: Bench) -> None:
     """Objects are pinned in a bpffs only (EPERM)."""
-    fails(errno.EPERM, bench.calls.obj_pin, map(bench.calls), "/tmp/bpflens-check-no-bpffs")
+    fails(errno.EPERM, bench.calls.obj_pin, map(bench.calls), "/run/bpflens_check")
 
 
 def check_bad_path(calls: Calls) -> None:
