@@ -11,6 +11,7 @@ from bpflens.model.parts import Missing
 
 if TYPE_CHECKING:
     from bpflens.btf import Btf
+    from bpflens.btf.render import Reader as Renderer
     from bpflens.btf.value import Value
     from bpflens.model.map import Map
 
@@ -30,29 +31,31 @@ class Reading(Protocol):
         ...
 
 
-class WordedFields(dict[str, Plain]):
-    """Fields that together mean something that people write in one word, as an address."""
-
-    words: str
-
-
 class ByType:
     """Bytes read by their BTF type."""
 
     def __init__(self, btf: Btf, type_id: int) -> None:
         from bpflens.btf.spell import spell
         from bpflens.btf.types import DataSec
+        from bpflens.model.reader import compile
 
         self.btf = btf
         self.type_id = type_id
         section = btf.kind(type_id) is DataSec
         self.name = btf.type_name(type_id) if section else spell(btf, type_id)
+        self._reader = compile(btf, type_id)
+        self._renderer: Renderer | None = None
 
     def read(self, data: bytes) -> Plain:
         """See `Reading.read`."""
-        from bpflens.btf.render import render
+        reader = self._reader
+        if reader is not None and len(data) >= reader.size:
+            return reader.read(data, 0)
+        if self._renderer is None:
+            from bpflens.btf.render import Reader
 
-        return plain(render(self.btf, self.type_id, data))
+            self._renderer = Reader(self.btf, self.type_id)
+        return plain(self._renderer.read(data))
 
     def assign(self, data: bytes, path: str, text: str) -> bytes:
         """See `Reading.assign`."""
@@ -69,6 +72,8 @@ def plain(value: Value) -> Plain:
         case v.Fields():
             fields = {member.name: plain(member) for member in v.flat_members(value)}
             if value.meaning:
+                from bpflens.model.reader import WordedFields
+
                 fields = WordedFields(fields)
                 fields.words = value.meaning
             return fields

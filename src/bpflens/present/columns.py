@@ -282,7 +282,7 @@ ELEMENTS = Noun(
         Column("cookie", "COOKIE", "the socket, by its cookie", 3, True, wide=True),
         Column("elements", "ELEMENTS", "the elements of the inner map", json=False,
                get=inner_items),
-        Column("formatted", "FORMATTED", "key and value as their types read them", 3, wide=True,
+        Column("formatted", "FORMATTED", "key and value as their types read them", 3,
                show=part_text),
     ),
 )  # fmt: skip

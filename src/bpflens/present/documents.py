@@ -8,6 +8,7 @@ it can be read as it comes and compared with diff. An integer that JavaScript ca
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
@@ -36,10 +37,7 @@ def item_of(
     values_of = row_of(tuple(columns))
     wanted = frozenset(keys)
     wide = [c.key for c in columns if c.wide]
-    none = {
-        c.key: str(not_asked(blank[c.key]) if c.key in blank else Missing(Reason.NONE, c.none))
-        for c in columns
-    }
+    none = reasons_of(columns, blank)
 
     def item(record: Any) -> Item:
         row = values_of(record)
@@ -60,6 +58,18 @@ def item_of(
     return item
 
 
+_WIDE = re.compile(r"[ \[]-?[0-9]{16}")
+"""In JSON: what may be a number above `SAFE`; looking for it costs less than looking at each."""
+
+
+def reasons_of(columns: Sequence[Column], blank: Mapping[str, Part]) -> dict[str, str]:
+    """What a null in each column means where nothing stood in the way of a value."""
+    return {
+        c.key: str(not_asked(blank[c.key]) if c.key in blank else Missing(Reason.NONE, c.none))
+        for c in columns
+    }
+
+
 def safe(value: Any) -> Any:
     """The value with every integer in it that JavaScript cannot hold as a string of its digits."""
     if isinstance(value, int):
@@ -75,7 +85,9 @@ def lines(items: Iterable[Item], apart: bool = False) -> Iterator[str]:
     """A line an item; `apart` where objects inside an item may begin with any key."""
     items = iter(items)
     if apart:
-        yield from map(encode, items)
+        for item in items:
+            text = encode(item)
+            yield encode(safe(item)) if _WIDE.search(text) else text
     while batch := list(islice(items, BATCH)):
         # Inside a string a quote is escaped, so `}, {"` can only stand between two objects; the
         # first key of an item, which no object inside an item begins with, tells which.
@@ -94,10 +106,22 @@ def document(
     apart: bool = False,
 ) -> Iterator[str]:
     """The lines of one document. `errors` and `complete` are asked after the last item."""
+    return framed(kind, lines(items, apart), errors, complete, head, tail)
+
+
+def framed(
+    kind: str,
+    written: Iterable[str],
+    errors: Sequence[ErrorRecord],
+    complete: Callable[[], bool],
+    head: Item | None = None,
+    tail: Callable[[], Item] = dict,
+) -> Iterator[str]:
+    """The same around items that are lines already."""
     first: Item = {"schema": SCHEMA, "kind": kind} | (head or {})
     yield encode(first)[:-1] + ', "items": ['
     before = ""
-    for line in lines(items, apart):
+    for line in written:
         if before:
             yield before + ","
         before = line

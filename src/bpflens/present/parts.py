@@ -12,6 +12,7 @@ from bpflens.present.columns import ELEMENTS, Column, Noun
 from bpflens.present.text import part_text
 
 _PATH = re.compile(r"(\.[^.\[\]]+|\[[0-9]{1,10}\])*")
+_STEP = re.compile(r"\.[^.\[\]]+|\[[0-9]+\]")
 _INDEX = re.compile(r"\[([0-9]+)\]")
 
 MOST_SPREAD = 8
@@ -27,7 +28,18 @@ def taker(whole: Callable[[Any], Any], key: str, path: str) -> Callable[[Any], A
     if not _PATH.fullmatch(path):
         raise UsageError(f"{key + path!r} is no path: write it like value.packets or value[3]")
 
+    steps = [int(s[1:-1]) if s[0] == "[" else s[1:] for s in _STEP.findall(path)]
+
     def take(record: Any) -> Any:
+        value = whole(record)
+        try:
+            for step in steps:
+                value = value[step]
+            return value
+        except (LookupError, TypeError):
+            return slowly(record)
+
+    def slowly(record: Any) -> Any:
         value, rest = whole(record), path
         while rest and value is not None:
             value, rest = _step(value, rest, key + path)
