@@ -8,6 +8,7 @@ import sys
 import time
 
 import pytest
+
 from tools.vm.guest import REPOSITORY, Guest
 
 pytestmark = pytest.mark.vm
