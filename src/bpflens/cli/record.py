@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bpflens.cli.options import count
 from bpflens.cli.session import Session
-from bpflens.errors import BpflensError, UsageError
+from bpflens.errors import BpflensError
 from bpflens.model.btfobject import BtfObject
 from bpflens.model.parts import Missing, Part, attempt
 from bpflens.model.system import MAP, PROGRAM, System
@@ -40,8 +40,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def record(session: Session) -> int:
     """Ask the kernel everything that the other commands could ask, and keep the answers."""
-    if getattr(session.options, "record", None):
-        raise UsageError("give one file: record FILE, or --record FILE with another command")
     errors = sweep(session.system, session.options.elements, session.options.kernel_types)
     session.save(session.options.file)
     print(f"recorded in {session.options.file}: bpflens --on {session.options.file}",

@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bpflens import __version__, connect
-from bpflens.errors import Denied
+from bpflens.errors import Denied, UsageError
 from bpflens.model.system import System
 from bpflens.present.text import clean
 
@@ -28,6 +28,8 @@ class Session:
         self.system = self._open()
 
     def _open(self) -> System:
+        if self.options.command == "record" and getattr(self.options, "record", None):
+            raise UsageError("give one file: record FILE, or --record FILE with another command")
         doors = connect.doors(getattr(self.options, "on", "linux"))
         if getattr(self.options, "record", None) or self.options.command == "record":
             from bpflens.port.cassette import Recorder
