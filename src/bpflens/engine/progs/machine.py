@@ -223,8 +223,10 @@ class Machine:
         where, key = path.regs[1], path.regs[2]
         if isinstance(where, int) or where is UNKNOWN:
             self.refuse(path, errno.EACCES)
-        if not isinstance(where, tuple) or where[0] != "map":
+        if not isinstance(where, tuple):
             return OTHER
+        if where[0] != "map":
+            self.refuse(path, errno.EACCES, f"R1 type={where[0]} expected=map_ptr")
         used = where[1]
         if isinstance(key, tuple) and key[0] == "fp":
             self.stack(path, key[1], used.key_size)
