@@ -3,7 +3,11 @@
     python benchmarks/btf_index.py [RUNS]
 
 Times are those of whole processes, start to end, the smallest and the median of RUNS; memory is the
-largest resident set of any run. The goals: cold 250 ms, warm 30 ms.
+largest resident set of any run. The goals: cold 250 ms, warm 30 ms above bare start-up.
+
+The library alone comes first, then the command: beside `bpflens btf list`, which starts as much and
+reads no types, `btf dump vmlinux --type in_addr` without an index (`/dev/null` can keep none) and
+with one. Last, all types as text, as bpftool lists them.
 """
 
 from __future__ import annotations
@@ -67,6 +71,14 @@ def main() -> None:
             "bpflens, no index yet": [*python, READ + COLD + LOOK],
             "bpflens, index kept": [*python, READ + warm + LOOK],
             "bpflens, index kept, file mapped": [*python, MAP + warm + LOOK],
+        }
+        command = [sys.executable, "-m", "bpflens", "btf"]
+        one = [*command, "dump", "vmlinux", "--type", "in_addr"]
+        ways |= {
+            "bpflens btf list": [*command, "list", "--parts", "basic"],
+            "bpflens btf dump --type, no index yet": ["env", "XDG_CACHE_HOME=/dev/null", *one],
+            "bpflens btf dump --type, index kept": ["env", f"XDG_CACHE_HOME={directory}", *one],
+            "bpflens btf dump --format raw": [*command, "dump", "vmlinux", "--format", "raw"],
         }
         others = {
             "bpftool": ["btf", "dump", "file", VMLINUX, "format", "raw"],
