@@ -29,7 +29,7 @@ FUNCTIONS = [FuncInfo(0, 10), FuncInfo(4, 11)]
 SOURCE = [LineInfo(0, 5, 1, 3 << 10 | 7), LineInfo(2, 99, 1, 4 << 10), LineInfo(4, 5, 98, 0)]
 
 
-def listed(**options: bool) -> list[str]:
+def listed(*, opcodes: bool = False, linum: bool = False) -> list[str]:
     made = rows(
         PROGRAM,
         functions=FUNCTIONS,
@@ -37,7 +37,7 @@ def listed(**options: bool) -> list[str]:
         prototype=lambda type_id: f"int f{type_id}(void)",
         string=STRINGS.get,
     )
-    return list(lines(made, **options))
+    return list(lines(made, opcodes=opcodes, linum=linum))
 
 
 def test_layout() -> None:
