@@ -35,6 +35,7 @@ check: $(READY)  ## what CI asks of the code: format, lint, types, layers, gener
 bench: $(READY)  ## measure beside the peers (needs root, bpftool, and a quiet machine)
 	$(BIN)/python -m compileall -q src
 	$(BIN)/python benchmarks/listing.py
+	$(BIN)/python benchmarks/engine.py
 
 vm: $(READY)  ## fetch Debian's 6.1 and 6.12 kernels, on which `make test` then runs too
 	$(BIN)/python -m tools.vm kernel 6.1
