@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from bpflens.abi.attrs import LinkCreate, MapCreate, ProgLoad
+from bpflens.abi.attrs import LinkCreate, MapCreate, ProgAttach, ProgBindMap, ProgLoad
 from bpflens.abi.enums import AttachType, Cmd, MapType, ProgType
 from bpflens.abi.infos import ProgInfo
 from bpflens.engine import Engine
@@ -112,6 +112,44 @@ def test_a_device_that_goes_leaves_its_link_without_a_place(task: Task, calls: C
     link = calls.link_create(attr)
     device.remove()
     assert b"ifindex:\t0" in task.doors().host.fdinfo(link)
+
+
+def test_a_link_that_gets_no_fd_lets_its_program_go(task: Task, calls: Calls) -> None:
+    device = task.netns.add("v0")
+    prog = calls.prog_load(ProgLoad(prog_type=ProgType.XDP), CODE)
+    task.files.limit = prog + 1
+    attr = LinkCreate(prog_fd=prog, target_fd=device.index, attach_type=AttachType.XDP)
+    with pytest.raises(OSError, match="open files"):
+        calls.link_create(attr)
+    task.close(prog)
+    assert (live(task, "prog"), live(task, "link")) == (0, 0)
+
+
+def test_a_socket_map_lets_its_programs_go_with_its_last_user(task: Task, calls: Calls) -> None:
+    """Also where the program holds the map: sock_map_release_progs()."""
+    sockets = array(calls, MapType.SOCKMAP)
+    prog = calls.prog_load(ProgLoad(prog_type=ProgType.SK_MSG), CODE)
+    calls.call(Cmd.PROG_BIND_MAP, ProgBindMap(prog_fd=prog, map_fd=sockets))
+    attached = ProgAttach(
+        target_fd=sockets, attach_bpf_fd=prog, attach_type=AttachType.SK_MSG_VERDICT
+    )
+    calls.prog_attach(attached)
+    task.close(prog)
+    assert live(task, "prog") == 1
+    task.close(sockets)
+    assert (live(task, "prog"), live(task, "map")) == (0, 0)
+
+
+def test_a_link_is_a_user_of_its_socket_map(task: Task, calls: Calls) -> None:
+    sockets = array(calls, MapType.SOCKMAP)
+    prog = calls.prog_load(ProgLoad(prog_type=ProgType.SK_MSG), CODE)
+    attr = LinkCreate(prog_fd=prog, target_fd=sockets, attach_type=AttachType.SK_MSG_VERDICT)
+    link = calls.link_create(attr)
+    for fd in (prog, sockets):
+        task.close(fd)
+    assert (live(task, "prog"), live(task, "map")) == (1, 1)
+    task.close(link)
+    assert (live(task, "prog"), live(task, "map")) == (0, 0)
 
 
 def test_a_socket_holds_its_filter_and_no_call_tells(task: Task, calls: Calls) -> None:

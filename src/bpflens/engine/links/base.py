@@ -217,6 +217,8 @@ def finish(call: Call, link: Link, attach: Callable[[], None]) -> int:
     """bpf_link_prime(), attach, bpf_link_settle(): a failed attach has cost an ID."""
     task = call.task
     if task.files.full():
+        if link.prog:
+            link.prog.drop()
         raise err(errno.EMFILE)
     link.hold()
     link.publish()

@@ -34,7 +34,7 @@ class SockmapLink(Link):
     def release(self) -> None:
         if self.map:
             self.map.progs.pop(self.attach_type, None)
-            self.map.urefs -= 1
+            self.map.closed()  # bpf_map_put_with_uref()
             self.map.drop()
             self.map = None
 

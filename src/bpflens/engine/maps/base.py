@@ -132,7 +132,7 @@ class Map(Object):
         self.refs += 1
         self.urefs += 1
 
-    def closed(self, file: File) -> None:
+    def closed(self, file: File | None = None) -> None:
         self.urefs -= 1
         if not self.urefs:
             self.engine.later(self.left)

@@ -197,7 +197,7 @@ class PerfEventArray(Slots):
         assert isinstance(item, tuple)
         item[0].drop()
 
-    def closed(self, file: File) -> None:
+    def closed(self, file: File | None = None) -> None:
         """perf_event_fd_array_release(): events put in through this file go with it."""
         if not self.flags & MapFlag.PRESERVE_ELEMS:
             for index, item in list(self.held.items()):

@@ -27,6 +27,7 @@ from bpflens.engine.net import Socket
 
 if TYPE_CHECKING:
     from bpflens.abi.attrs import MapCreate
+    from bpflens.engine.objects import Object
     from bpflens.engine.tasks import Task
 
 _STACK = 512
@@ -48,8 +49,13 @@ class Sockets(Map):
         if attr.map_flags & ~self.allowed:
             raise err(errno.EINVAL)
         self.sockets: dict[bytes, Socket] = {}
-        self.progs: dict[int, object] = {}
-        """Attach type → who is attached."""
+        self.progs: dict[int, Object] = {}
+        """Attach type → the program or link that is attached."""
+
+    def left(self) -> None:
+        """sock_map_release_progs(). A link counts as a user, so only programs are here then."""
+        while self.progs:
+            self.progs.popitem()[1].drop()
 
     def lookup(self, key: bytes) -> bytes:
         """sock_map_lookup_sys(): the socket by its cookie."""
