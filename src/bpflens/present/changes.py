@@ -7,7 +7,7 @@ from typing import Any
 
 from bpflens.present.columns import ELEMENTS
 from bpflens.present.documents import Item, item_of, safe
-from bpflens.present.parts import leaves
+from bpflens.present.parts import dotted, leaves
 from bpflens.present.text import clean, part_text
 from bpflens.snapshot.records import SCHEMA
 
@@ -36,7 +36,7 @@ def lines(before: Any, after: Any) -> Iterator[str]:
     room = max(map(len, names), default=0)
     for name in names:
         sides = (clean(old.get(name, NOT_THERE)), clean(new.get(name, NOT_THERE)))
-        yield f"{name.ljust(room)}  {sides[0]} -> {sides[1]}"
+        yield f"{clean(name).ljust(room)}  {sides[0]} -> {sides[1]}"
     if not names:
         yield "no difference"
 
@@ -58,7 +58,7 @@ def _fields(record: Any) -> dict[str, str]:
     else:
         values = {f"cpu {v['cpu']} value": v["value"] for v in record.values}
     return {
-        name + path: part_text(part)
+        name + dotted(names): part_text(part)
         for name, value in values.items()
-        for path, part in leaves(value)
+        for names, part in leaves(value)
     }

@@ -14,6 +14,7 @@ from bpflens.errors import UsageError
 from bpflens.model.parts import Part
 from bpflens.present.text import (
     bytes_text,
+    clean,
     copies_text,
     counts_text,
     list_text,
@@ -43,6 +44,8 @@ class Column(NamedTuple):
     """A u64 that may be more than JavaScript can hold."""
     instead: str = ""
     """In a table: the field that is shown where this one is missing."""
+    none: str = "there is none"
+    """What it means that an object has none."""
     get: Callable[[Any], Any] | None = None
     """How to take the value from a record, where it is not the field called `key`."""
     parts: bool = False
@@ -57,11 +60,11 @@ class Column(NamedTuple):
         """The column of a part of the value: `path` is what follows the key. Raises UsageError."""
         from bpflens.present.parts import taker
 
-        return self._replace(key=self.key + path, title=self.key + path, json=False,
-                             right=False, get=taker(self.getter, self.key, path))  # fmt: skip
+        return self.renamed(self.key + path, taker(self.getter, self.key, path))
 
-    none: str = "there is none"
-    """What it means that an object has none."""
+    def renamed(self, key: str, get: Callable[[Any], Any]) -> Column:
+        """A column like this one for something else; its name may come from anyone."""
+        return self._replace(key=key, title=clean(key), json=False, right=False, get=get)
 
 
 class Noun(NamedTuple):

@@ -107,21 +107,42 @@ def spread(columns: tuple[Column, ...], record: Any, most: int = MOST_SPREAD) ->
     for column in columns:
         value = column.getter(record) if column.parts else None
         found = list(leaves(value)) if isinstance(value, dict) else []
-        if not found or len(found) > most or found == [("", value)]:
+        if not found or len(found) > most or not found[0][0]:
             result.append(column)
             continue
-        for path, part in found:
-            result.append(column.part(path)._replace(right=isinstance(part, int)))
+        for names, part in found:
+            key = column.key + dotted(names)
+            get = _follower(column.getter, names)
+            result.append(column.renamed(key, get)._replace(right=isinstance(part, int)))
     return tuple(result)
 
 
-def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """The paths to what has no fields of its own, with what is there."""
+def _follower(whole: Callable[[Any], Any], names: tuple[str, ...]) -> Callable[[Any], Any]:
+    """Takes the field at the end of these names, whatever characters are in them."""
+
+    def take(record: Any) -> Any:
+        value = whole(record)
+        for name in names:
+            if value is None:
+                return None
+            value = value[name]
+        return value
+
+    return take
+
+
+def leaves(value: Any, names: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """The names that lead to what has no fields of its own, with what is there."""
     if isinstance(value, dict) and value and not hasattr(value, "words"):
         for name, part in value.items():
-            yield from leaves(part, f"{path}.{name}")
+            yield from leaves(part, (*names, name))
     else:
-        yield path, value
+        yield names, value
+
+
+def dotted(names: tuple[str, ...]) -> str:
+    """Names as the path that leads along them: `.stats.packets`."""
+    return "".join(f".{name}" for name in names)
 
 
 def nested(columns: tuple[Column, ...], records: Iterable[Any]) -> Iterator[str]:

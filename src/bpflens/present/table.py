@@ -7,7 +7,7 @@ from itertools import chain, islice
 from typing import Any
 
 from bpflens.present.columns import Column, row_of
-from bpflens.present.text import cell
+from bpflens.present.text import cell, clean
 
 GAP = "  "
 CUT = "..."
@@ -104,11 +104,12 @@ def detail(columns: Sequence[Column], record: Any) -> Iterator[str]:
     What the record is known to have none of is left out.
     """
     missing = record.missing
-    room = max(len(c.key) for c in columns)
-    for column, value in zip(columns, row_of(tuple(columns))(record), strict=True):
+    names = [clean(c.key) for c in columns]  # a field's name comes from whoever made the types
+    room = max(map(len, names))
+    for name, column, value in zip(names, columns, row_of(tuple(columns))(record), strict=True):
         reason = missing.get(column.key, "")
         if value is None:
             if reason:
-                yield f"{column.key.ljust(room)}{GAP}({cell(str, reason, '')})"
+                yield f"{name.ljust(room)}{GAP}({cell(str, reason, '')})"
         elif column.parts or value not in ([], ""):
-            yield f"{column.key.ljust(room)}{GAP}{cell(column.show, value, '')}"
+            yield f"{name.ljust(room)}{GAP}{cell(column.show, value, '')}"

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bpflens import connect
+from bpflens.btf.build import BtfBuilder
 from bpflens.cli.app import run
 from bpflens.cli.record import sweep
 from bpflens.engine.engine import Engine
@@ -237,6 +238,29 @@ def test_a_type_of_a_file(cli: Cli, tmp_path: Path) -> None:
 def test_keys_by_field_by_bytes_and_by_number(cli: Cli, key: str) -> None:
     assert cli("map", "get", "name:t_flows", key, "value.packets").out == "7\n"
     assert cli("map", "get", "name:t_flows", key, "value.bytes", "--json").out == f'"{HUGE}"\n'
+
+
+def test_names_out_of_a_file_cannot_reach_the_terminal(cli: Cli, tmp_path: Path) -> None:
+    made = BtfBuilder()
+    number = made.add_int("unsigned int", 4)
+    made.add_struct("evil", 8, [("\x1b[2J", number, 0), ("b", number, 32)])
+    path = tmp_path / "types"
+    path.write_bytes(made.build())
+    asked = ("--value-as", "struct evil", "--btf", str(path))
+    (element,) = items(cli("map", "dump", "name:t_plain", "--json"))
+    key = f"hex:{element['key']}"
+    for words in (
+        ("dump", "name:t_plain", *asked),
+        ("dump", "name:t_plain", *asked, "--csv"),
+        ("lookup", "name:t_plain", key, *asked),
+        ("delete", "name:t_plain", key, *asked, "--dry-run"),
+    ):
+        done = cli("map", *words)
+        assert done.status == 0
+        assert "\x1b" not in done.out
+        assert "\\x1b[2J" in done.out
+    for form in ("c", "raw", "json"):
+        assert "\x1b" not in cli("btf", "dump", f"file:{path}", "--format", form).out
 
 
 # --- changed
