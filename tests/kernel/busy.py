@@ -58,7 +58,19 @@ def tools(tools: Tools = TOOLS, programs: int = 5) -> Iterator[list[int]]:
         for process in running:
             process.terminate()
         for process in running:
-            process.wait()
+            _ended(process)
+
+
+def _ended(process: subprocess.Popen[bytes]) -> None:
+    """Waits for a tool that was told to end; bpftrace can lose the first signal."""
+    for insist in (process.terminate, process.kill):
+        try:
+            process.wait(timeout=10)
+        except subprocess.TimeoutExpired:
+            insist()
+        else:
+            return
+    process.wait()
 
 
 def _loaded(before: set[int], wanted: int) -> list[int]:
