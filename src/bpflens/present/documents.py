@@ -37,7 +37,10 @@ def item_of(
     values_of = row_of(tuple(columns))
     wanted = frozenset(keys)
     wide = [c.key for c in columns if c.wide]
-    none = reasons_of(columns, blank)
+    none = {
+        c.key: str(not_asked(blank[c.key]) if c.key in blank else Missing(Reason.NONE, c.none))
+        for c in columns
+    }
 
     def item(record: Any) -> Item:
         row = values_of(record)
@@ -60,14 +63,6 @@ def item_of(
 
 _WIDE = re.compile(r"[ \[]-?[0-9]{16}")
 """In JSON: what may be a number above `SAFE`; looking for it costs less than looking at each."""
-
-
-def reasons_of(columns: Sequence[Column], blank: Mapping[str, Part]) -> dict[str, str]:
-    """What a null in each column means where nothing stood in the way of a value."""
-    return {
-        c.key: str(not_asked(blank[c.key]) if c.key in blank else Missing(Reason.NONE, c.none))
-        for c in columns
-    }
 
 
 def safe(value: Any) -> Any:
@@ -106,22 +101,10 @@ def document(
     apart: bool = False,
 ) -> Iterator[str]:
     """The lines of one document. `errors` and `complete` are asked after the last item."""
-    return framed(kind, lines(items, apart), errors, complete, head, tail)
-
-
-def framed(
-    kind: str,
-    written: Iterable[str],
-    errors: Sequence[ErrorRecord],
-    complete: Callable[[], bool],
-    head: Item | None = None,
-    tail: Callable[[], Item] = dict,
-) -> Iterator[str]:
-    """The same around items that are lines already."""
     first: Item = {"schema": SCHEMA, "kind": kind} | (head or {})
     yield encode(first)[:-1] + ', "items": ['
     before = ""
-    for line in written:
+    for line in lines(items, apart):
         if before:
             yield before + ","
         before = line
