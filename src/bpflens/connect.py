@@ -24,7 +24,7 @@ def doors(on: str = "linux") -> Doors:
     name, _, scene = on.partition(":")
     if name == "engine":
         return _scene(scene or "empty")
-    if os.path.exists(on):
+    if os.sep in on or os.path.exists(on):  # what looks like a path and cannot be read says why
         from bpflens.port.replay import Replay
 
         return Replay(on).doors

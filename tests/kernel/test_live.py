@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -301,18 +302,24 @@ def test_a_hash_that_is_written_all_the_while_is_walked_to_an_end(
 # --- a recording
 
 
+@pytest.fixture
+def public() -> Iterator[Path]:
+    """A folder that other users can read; pytest's are closed to them."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder)
+        path.chmod(0o755)
+        yield path
+
+
 def test_a_recording_gives_the_same_bytes_to_a_user_without_privilege(
-    system: System, held: Hold, run: Run, bpffs: Path, tmp_path: Path
+    system: System, held: Hold, run: Run, bpffs: Path, public: Path
 ) -> None:
     map_fd = held(system.calls.map_create(small_map(b"bpfl_rec")))
     system.calls.map_update(map_fd, u32(1), u32(2))
     prog_fd = held(program(system.calls, "r1 = map_fd m; r0 = 0; exit", m=map_fd, name="bpfl_rec"))
     system.calls.obj_pin(prog_fd, str(bpffs / "rec"))
     prog, map = id_of_program(system, prog_fd), id_of_map(system, map_fd)
-    tape = tmp_path / "machine.cassette.gz"
-    tmp_path.chmod(0o755)
-    for parent in tmp_path.parents[:2]:
-        parent.chmod(0o755)
+    tape = public / "machine.cassette.gz"
     commands = (
         ["prog", "show", str(prog), "--json"],
         ["prog", "show", str(prog), "--json", "--parts", "all"],
