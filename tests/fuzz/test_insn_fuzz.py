@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import random
+import sys
+import time
 from contextlib import suppress
 
 import pytest
@@ -30,8 +33,8 @@ likely = st.builds(
 programs = st.binary(max_size=400) | st.lists(likely, max_size=60).map(encode)
 
 
-@given(programs, st.booleans(), st.lists(st.integers(-5, 70), max_size=4))
-def test_any_bytes(data: bytes, xlated: bool, entries: list[int]) -> None:
+def check(data: bytes, xlated: bool, entries: list[int]) -> None:
+    """All that reads a program: a value, or a FormatError with the offset."""
     if len(data) % 8:
         with pytest.raises(FormatError) as caught:
             decode(data)
@@ -49,6 +52,11 @@ def test_any_bytes(data: bytes, xlated: bool, entries: list[int]) -> None:
         assert all(0 <= statement.at < len(insns) for statement in statements)
     assert len(tag(data)) == len(tag(data, "sha1")) == 8
     assert len(digest(data)) == 64
+
+
+@given(programs, st.booleans(), st.lists(st.integers(-5, 70), max_size=4))
+def test_any_bytes(data: bytes, xlated: bool, entries: list[int]) -> None:
+    check(data, xlated, entries)
 
 
 @given(
@@ -89,3 +97,41 @@ assembly = st.lists(words, max_size=30).map(" ".join)
 def test_any_text(words: str) -> None:
     with suppress(FormatError):
         decode(assemble(words, out=3))
+
+
+# The big run: python tests/fuzz/test_insn_fuzz.py INPUTS SEED
+
+
+def random_program(chance: random.Random) -> bytes:
+    """Mostly instructions that exist, near each other; sometimes any bytes."""
+    if chance.random() < 0.2:
+        return chance.randbytes(chance.randrange(160))
+    slots = []
+    for _ in range(chance.randrange(1, 16)):
+        code = chance.choice(CODES) if chance.random() < 0.7 else chance.randrange(256)
+        off = chance.randrange(-6, 7) if chance.random() < 0.9 else chance.randrange(-32768, 32768)
+        near = chance.random() < 0.8
+        imm = chance.randrange(-6, 13) if near else chance.randrange(-(1 << 31), 1 << 31)
+        slots.append(Insn(code, chance.randrange(12), chance.randrange(12), off, imm))
+    return encode(slots)
+
+
+def main() -> None:
+    runs, seed = int(sys.argv[1]), int(sys.argv[2])
+    chance = random.Random(seed)
+    slowest = 0.0
+    for done in range(runs):
+        data = random_program(chance)
+        entries = [chance.randrange(-5, 70) for _ in range(chance.randrange(3))]
+        start = time.process_time()
+        try:
+            check(data, chance.random() < 0.5, entries)
+        except BaseException:
+            print(f"input {done} of seed {seed}: {data.hex()} {entries}", flush=True)
+            raise
+        slowest = max(slowest, time.process_time() - start)
+    print(f"{runs} inputs of seed {seed}, the slowest took {slowest:.3f} s")
+
+
+if __name__ == "__main__":
+    main()
