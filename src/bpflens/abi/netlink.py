@@ -16,6 +16,8 @@ NETLINK_ROUTE = 0
 NLM_F_REQUEST = 0x1
 NLM_F_DUMP_INTR = 0x10
 NLM_F_DUMP = 0x300
+NLM_F_REPLACE, NLM_F_EXCL, NLM_F_CREATE = 0x100, 0x200, 0x400
+"""Of requests that make something new."""
 NLA_TYPE_MASK = 0x3FFF
 """The two top bits of an attribute's type are flags (NLA_F_NESTED, NLA_F_NET_BYTEORDER)."""
 
@@ -28,6 +30,13 @@ class NlMsgType(Word):
     DONE = 3
     NEWLINK = 16
     GETLINK = 18
+    SETLINK = 19
+    NEWQDISC = 36
+    DELQDISC = 37
+    GETQDISC = 38
+    NEWTFILTER = 44
+    DELTFILTER = 45
+    GETTFILTER = 46
 
 
 class IfLa(Word):
@@ -47,6 +56,7 @@ class IfLaXdp(Word):
     DRV_PROG_ID = 5
     SKB_PROG_ID = 6
     HW_PROG_ID = 7
+    EXPECTED_FD = 8
 
 
 class XdpAttached(Word):
@@ -59,10 +69,49 @@ class XdpAttached(Word):
     MULTI = 4
 
 
+class Tca(Word):
+    """Attributes of a qdisc or filter message (include/uapi/linux/rtnetlink.h)."""
+
+    KIND = 1
+    OPTIONS = 2
+    STATS = 3
+    STATS2 = 7
+    CHAIN = 11
+    HW_OFFLOAD = 12
+
+
+class TcaBpf(Word):
+    """Attributes inside TCA_OPTIONS of a filter of the kind `bpf` (pkt_cls.h)."""
+
+    CLASSID = 3
+    OPS_LEN = 4
+    OPS = 5
+    FD = 6
+    NAME = 7
+    FLAGS = 8
+    FLAGS_GEN = 9
+    TAG = 10
+    ID = 11
+
+
+class TcParent(Word):
+    """What a filter or qdisc is under: the clsact qdisc itself, or a side of it (pkt_sched.h)."""
+
+    CLSACT = 0xFFFFFFF1
+    INGRESS = 0xFFFFFFF2
+    EGRESS = 0xFFFFFFF3
+
+
+INGRESS_HANDLE = 0xFFFF0000
+"""The handle of a clsact qdisc, always."""
+
 _HEADER = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
 IFINFO = struct.Struct("=BxHiII")
 """struct ifinfomsg: family, device type, index, flags, change mask."""
+
+TCMSG = struct.Struct("=BxxxiIII")
+"""struct tcmsg: family, device index, handle, parent, info (of a filter: priority and protocol)."""
 
 
 def message(kind: int, flags: int, body: bytes) -> bytes:
@@ -73,6 +122,17 @@ def message(kind: int, flags: int, body: bytes) -> bytes:
 def get_links() -> bytes:
     """The request for all links of a network namespace."""
     return message(NlMsgType.GETLINK, NLM_F_REQUEST | NLM_F_DUMP, IFINFO.pack(0, 0, 0, 0, 0))
+
+
+def get_qdiscs() -> bytes:
+    """The request for all qdiscs of a network namespace."""
+    return message(NlMsgType.GETQDISC, NLM_F_REQUEST | NLM_F_DUMP, TCMSG.pack(0, 0, 0, 0, 0))
+
+
+def get_filters(ifindex: int, parent: int) -> bytes:
+    """The request for the filters of a device that are under `parent` (`TcParent`)."""
+    body = TCMSG.pack(0, ifindex, 0, parent, 0)
+    return message(NlMsgType.GETTFILTER, NLM_F_REQUEST | NLM_F_DUMP, body)
 
 
 def messages(data: bytes) -> Iterator[tuple[int, int, bytes]]:

@@ -13,11 +13,12 @@ from bpflens.abi.netlink import (
     IfLaXdp,
     NlMsgType,
     XdpAttached,
-    attributes,
 )
+from bpflens.engine import tc
 from bpflens.engine.call import err
 from bpflens.engine.creds import Cap
 from bpflens.engine.files import Node
+from bpflens.engine.netlink import nested, nla, parse
 
 if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
@@ -29,9 +30,6 @@ UPDATE_IF_NOEXIST, SKB, DRV, HW, REPLACE = 1, 2, 4, 8, 16
 """XDP_FLAGS_* (include/uapi/linux/if_link.h)."""
 MODES = SKB | DRV | HW
 
-_SETLINK = 19
-_EXPECTED_FD = 8
-"""RTM_SETLINK, IFLA_XDP_EXPECTED_FD."""
 _XDP_MODES = (
     (SKB, IfLaXdp.SKB_PROG_ID, XdpAttached.SKB),
     (DRV, IfLaXdp.DRV_PROG_ID, XdpAttached.DRV),
@@ -73,7 +71,7 @@ class Socket(Node):
 class Device:
     """A network device. `native` says whether its driver has ndo_bpf."""
 
-    __slots__ = ("index", "name", "native", "netns", "tcx", "xdp")
+    __slots__ = ("clsact", "index", "ingress_queue", "name", "native", "netns", "tcx", "xdp")
 
     def __init__(self, netns: NetNs, index: int, name: str, native: bool) -> None:
         self.netns = netns
@@ -83,6 +81,9 @@ class Device:
         self.xdp: dict[int, tuple[Prog, Any]] = {}
         """Mode → program, and the link that holds it or None."""
         self.tcx: dict[int, Mprog] = {}
+        self.clsact: tc.Clsact | None = None
+        self.ingress_queue = False
+        """Whether it ever had a qdisc there: what is told of none depends on that."""
 
     def xdp_attach(
         self, new: Prog | None, flags: int, *, link: Any = None, old: Prog | None = None
@@ -133,6 +134,8 @@ class Device:
         for hook in list(self.tcx.values()):
             hook.clear()
         self.tcx.clear()
+        if self.clsact:
+            self.clsact.clear()
         for found in list(self.netns.engine.ids["map"].objects.values()):
             gone = getattr(found, "device_gone", None)
             if gone:
@@ -181,13 +184,6 @@ class NetNs(Node):
         return device
 
 
-def nla(kind: int, data: bytes) -> bytes:
-    """A netlink attribute, padded to 4 bytes."""
-    size = 4 + len(data)
-    head = size.to_bytes(2, "little") + kind.to_bytes(2, "little")
-    return (head + data).ljust(size + 3 & ~3, b"\0")
-
-
 class EngineNet:
     """`NetPort` of a task: its network namespace."""
 
@@ -195,25 +191,36 @@ class EngineNet:
         self._task = task
 
     def dump(self, protocol: int, request: bytes) -> list[bytes]:
-        """See `NetPort.dump`: RTM_GETLINK, and RTM_SETLINK with IFLA_XDP, which answers nothing."""
+        """See `NetPort.dump`. What changes something (XDP by RTM_SETLINK, qdiscs, filters) answers
+        nothing."""
         if protocol != NETLINK_ROUTE:
             raise err(errno.EPROTONOSUPPORT)
-        kind = int.from_bytes(request[4:6], "little")
+        task = self._task
+        kind, flags = int.from_bytes(request[4:6], "little"), int.from_bytes(request[6:8], "little")
+        body = request[16:]
         if kind == NlMsgType.GETLINK:
-            return [device.message() for device in self._task.netns.devices.values()]
-        if kind == _SETLINK:
-            self._set_link(request[16:])
-            return []
-        raise err(errno.EOPNOTSUPP)
+            return [device.message() for device in task.netns.devices.values()]
+        if kind == NlMsgType.GETQDISC:
+            return tc.qdiscs(task)
+        if kind == NlMsgType.GETTFILTER:
+            return tc.filters(task, body)
+        if kind == NlMsgType.SETLINK:
+            self._set_link(body)
+        elif kind in tc.CHANGES:
+            tc.change(task, kind, flags, body)
+        else:
+            raise err(errno.EOPNOTSUPP)
+        return []
 
     def _set_link(self, body: bytes) -> None:
         """do_setlink(), the part for XDP."""
         task = self._task
         task.require(Cap.NET_ADMIN)
-        device = task.netns.devices.get(IFINFO.unpack_from(body)[2])
+        (_family, _type, index, _flags, _change), told = parse(IFINFO, body)
+        device = task.netns.devices.get(index)
         if device is None:
             raise err(errno.ENODEV)
-        xdp = attributes(attributes(body[IFINFO.size :]).get(IfLa.XDP, b""))
+        xdp = nested(told.get(IfLa.XDP, b""))
         if IfLaXdp.ATTACHED in xdp or IfLaXdp.PROG_ID in xdp:
             raise err(errno.EINVAL)
         flags = int.from_bytes(xdp.get(IfLaXdp.FLAGS, b""), "little")
@@ -222,11 +229,11 @@ class EngineNet:
             raise err(errno.EINVAL)
         if IfLaXdp.FD not in xdp:
             return
-        if flags & REPLACE and _EXPECTED_FD not in xdp:
+        if flags & REPLACE and IfLaXdp.EXPECTED_FD not in xdp:
             raise err(errno.EINVAL)
         # dev_change_xdp_fd()
         new = self._prog(xdp[IfLaXdp.FD])
-        old = self._prog(xdp[_EXPECTED_FD]) if flags & REPLACE else None
+        old = self._prog(xdp[IfLaXdp.EXPECTED_FD]) if flags & REPLACE else None
         device.xdp_attach(new, flags, old=old)
         task.engine.work()
 

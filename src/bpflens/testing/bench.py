@@ -145,6 +145,10 @@ class Bench(ABC):
         """Attach an XDP program by rtnetlink; -1 detaches. Raises OSError."""
         raise NotOffered("no rtnetlink that changes anything")
 
+    def change_net(self, request: bytes) -> None:
+        """Send an rtnetlink request that is only acknowledged. Raises OSError."""
+        raise NotOffered("no rtnetlink that changes anything")
+
     def set_event(self, event: int, prog: int) -> None:
         """ioctl(PERF_EVENT_IOC_SET_BPF). Raises OSError."""
         raise NotOffered("no perf events")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from bpflens.abi.enums import ProgType
+from bpflens.abi.netlink import NETLINK_ROUTE
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Int
 from bpflens.engine.cgroups import Cgroup as EngineCgroup
@@ -17,6 +18,7 @@ from bpflens.engine.net import Socket
 from bpflens.engine.perf import PerfEvent
 from bpflens.engine.progs.prog import Prog
 from bpflens.port.calls import Calls
+from bpflens.testing import rtnetlink
 from bpflens.testing.bench import TRACEPOINT, Bench, Cgroup
 
 BPFFS = "/sys/fs/bpf"
@@ -156,10 +158,10 @@ class EngineBench(Bench):
         self.task.files.get(socket, Socket).attach(wanted)
 
     def set_xdp(self, ifindex: int, prog: int, flags: int = 0, expected: int | None = None) -> None:
-        old = None if expected in (None, -1) else self._prog(expected or 0, ProgType.XDP)
-        new = None if prog < 0 else self._prog(prog, ProgType.XDP)
-        self.task.netns.devices[ifindex].xdp_attach(new, flags, old=old)
-        self.engine.work()
+        self.change_net(rtnetlink.set_xdp(ifindex, prog, flags, expected))
+
+    def change_net(self, request: bytes) -> None:
+        self.doors.net.dump(NETLINK_ROUTE, request)
 
     def set_event(self, event: int, prog: int) -> None:
         wanted = self._prog(prog, ProgType.TRACEPOINT)

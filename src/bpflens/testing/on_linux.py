@@ -208,7 +208,10 @@ class LinuxBench(Bench):
             it.setsockopt(SOL_SOCKET, SO_ATTACH_BPF, prog)
 
     def set_xdp(self, ifindex: int, prog: int, flags: int = 0, expected: int | None = None) -> None:
-        rtnetlink.ask(rtnetlink.set_xdp(ifindex, prog, flags, expected))
+        self.change_net(rtnetlink.set_xdp(ifindex, prog, flags, expected))
+
+    def change_net(self, request: bytes) -> None:
+        rtnetlink.ask(request)
 
     def set_event(self, event: int, prog: int) -> None:
         fcntl.ioctl(event, PERF_EVENT_IOC_SET_BPF, prog)

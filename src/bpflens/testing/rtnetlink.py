@@ -1,4 +1,4 @@
-"""Network devices and XDP programs by rtnetlink, as tests need them: add, remove, attach."""
+"""Network devices and programs on them by rtnetlink, as tests need them: add, remove, attach."""
 
 from __future__ import annotations
 
@@ -8,20 +8,30 @@ import struct
 
 from bpflens.abi.netlink import (
     IFINFO,
+    INGRESS_HANDLE,
     NETLINK_ROUTE,
+    NLM_F_CREATE,
+    NLM_F_EXCL,
     NLM_F_REQUEST,
+    TCMSG,
     IfLa,
     IfLaXdp,
     NlMsgType,
+    Tca,
+    TcaBpf,
+    TcParent,
     error_code,
     message,
     messages,
 )
 
-RTM_DELLINK, RTM_SETLINK = 17, 19
-NLM_F_ACK, NLM_F_EXCL, NLM_F_CREATE = 0x4, 0x200, 0x400
+RTM_DELLINK = 17
+NLM_F_ACK = 0x4
 IFLA_LINKINFO, IFLA_INFO_KIND = 18, 1
 NLA_F_NESTED = 0x8000
+NEW = NLM_F_CREATE | NLM_F_EXCL
+ETH_P_ALL = socket.htons(3)
+"""The protocol of filters that see every packet."""
 
 
 def attribute(kind: int, data: bytes) -> bytes:
@@ -49,9 +59,51 @@ def set_xdp(ifindex: int, fd: int, flags: int = 0, expected_fd: int | None = Non
     if flags:
         nested += attribute(IfLaXdp.FLAGS, struct.pack("=I", flags))
     if expected_fd is not None:
-        nested += attribute(8, struct.pack("=i", expected_fd))  # IFLA_XDP_EXPECTED_FD
+        nested += attribute(IfLaXdp.EXPECTED_FD, struct.pack("=i", expected_fd))
     body = IFINFO.pack(0, 0, ifindex, 0, 0) + attribute(IfLa.XDP | NLA_F_NESTED, nested)
-    return message(RTM_SETLINK, NLM_F_REQUEST | NLM_F_ACK, body)
+    return message(NlMsgType.SETLINK, NLM_F_REQUEST | NLM_F_ACK, body)
+
+
+def clsact(ifindex: int, flags: int = NEW, handle: int = INGRESS_HANDLE) -> bytes:
+    """The request that gives a device a clsact qdisc."""
+    body = TCMSG.pack(0, ifindex, handle, TcParent.CLSACT, 0) + attribute(Tca.KIND, b"clsact\0")
+    return message(NlMsgType.NEWQDISC, NLM_F_REQUEST | NLM_F_ACK | flags, body)
+
+
+def no_clsact(ifindex: int) -> bytes:
+    """The request that takes it away."""
+    body = TCMSG.pack(0, ifindex, INGRESS_HANDLE, TcParent.CLSACT, 0)
+    return message(NlMsgType.DELQDISC, NLM_F_REQUEST | NLM_F_ACK, body)
+
+
+def new_filter(
+    ifindex: int, parent: int, fd: int | None, name: bytes | None = None, *,
+    prio: int = 0, handle: int = 0, flags: int = NEW, protocol: int = ETH_P_ALL,
+    kind: bytes = b"bpf", **words: int,
+) -> bytes:  # fmt: skip
+    """The request that puts a program under a side of a clsact qdisc.
+
+    `words` are more attributes by their names in `TcaBpf`: CLASSID, FLAGS, FLAGS_GEN.
+    """
+    options = b"" if fd is None else attribute(TcaBpf.FD, struct.pack("=I", fd))
+    if name is not None:
+        options += attribute(TcaBpf.NAME, name + b"\0")
+    for word, value in words.items():
+        options += attribute(TcaBpf[word], struct.pack("=I", value))
+    body = TCMSG.pack(0, ifindex, handle, parent, prio << 16 | protocol)
+    body += attribute(Tca.KIND, kind + b"\0") + attribute(Tca.OPTIONS, options)
+    return message(NlMsgType.NEWTFILTER, NLM_F_REQUEST | NLM_F_ACK | flags, body)
+
+
+def del_filter(
+    ifindex: int, parent: int, *, prio: int = 0, handle: int = 0, protocol: int = 0,
+    kind: bytes | None = None,
+) -> bytes:  # fmt: skip
+    """The request that removes one filter, those of a priority, or all of a side."""
+    body = TCMSG.pack(0, ifindex, handle, parent, prio << 16 | protocol)
+    if kind is not None:
+        body += attribute(Tca.KIND, kind + b"\0")
+    return message(NlMsgType.DELTFILTER, NLM_F_REQUEST | NLM_F_ACK, body)
 
 
 def ask(request: bytes) -> None:

@@ -18,7 +18,8 @@ from bpflens.abi.netlink import (
     message,
 )
 from bpflens.engine import Engine
-from bpflens.engine.net import SKB, nla
+from bpflens.engine.net import SKB
+from bpflens.engine.netlink import nla
 from bpflens.insn import encode
 from bpflens.insn.build import R0, exit_, mov
 from bpflens.port.calls import Calls

@@ -75,6 +75,7 @@ _NEWER_THAN_6_1 = {
     ),
     "links to socket maps came with 6.10": ("elsewhere.sockmap_link",),
     "tcx came with 6.6": (
+        "clsact.filter_is_not_in_tcx",
         "devices.tcx*",
         "entry.what_is_looked_at_first/query_tcx",
         "references.program_is_kept/device_that_goes",
