@@ -29,6 +29,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from bpflens.abi.attrs import BtfLoad
 from bpflens.abi.enums import Cmd
 from bpflens.engine import Engine
 from bpflens.engine.bpffs import Directory, Pin
@@ -38,6 +39,7 @@ from bpflens.engine.tasks import Task
 from bpflens.errors import ENOTSUPP
 from bpflens.port.memory import Memory
 from bpflens.testing.on_engine import few_types
+from tests.fuzz.test_btf_fuzz import damaged, random_types
 from tests.twin.generate import Generator
 from tests.twin.sides import Side
 from tests.twin.steps import BAD
@@ -102,10 +104,7 @@ class Story:
     def play(self) -> None:
         """Make the calls. Raises whatever is not an answer."""
         for _ in range(LENGTH):
-            if self.chance.random() < 0.75:
-                self.half_valid()
-            else:
-                self.junk()
+            self.chance.choices((self.half_valid, self.junk, self.types), (75, 23, 2))[0]()
 
     def half_valid(self) -> None:
         """A step of the twin test, with some of its bytes spoiled."""
@@ -163,6 +162,13 @@ class Story:
         cmd = chance.choice((chance.randrange(40), chance.randrange(40), chance.getrandbits(32)))
         size = chance.choice((len(attr), len(attr), len(attr), chance.choice(WORDS)))
         self.call(cmd, mem, attr, size, buffers)
+
+    def types(self) -> None:
+        """BTF_LOAD of types that refer to each other at random."""
+        mem = Memory()
+        data = bytearray(damaged(self.chance, random_types(self.chance)))
+        attr = bytearray(BtfLoad(btf=mem.pin(data), btf_size=len(data)).encode())
+        self.call(Cmd.BTF_LOAD, mem, attr, len(attr), [data])
 
     def word(self) -> int:
         """A number for an attr: nothing, an fd, or anything."""

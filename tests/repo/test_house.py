@@ -23,7 +23,6 @@ LONGEST = 400
 LONG_FOR_A_REASON = {
     "abi/attrs.py": "generated",
     "abi/infos.py": "generated",
-    "engine/btfcheck.py": "its top says why",
     "testing/conformance/info.py": "one subject: every rule of one command",
 }
 """Files of more than 400 lines, and why."""

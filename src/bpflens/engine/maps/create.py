@@ -7,7 +7,7 @@ import string
 
 from bpflens.abi.attrs import MapCreate
 from bpflens.abi.enums import Cmd, MapFlag, MapType
-from bpflens.engine.btfcheck import LATIN
+from bpflens.engine.btfmeta import LATIN
 from bpflens.engine.btfs import BtfObject
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.creds import Cap
