@@ -14,9 +14,6 @@ if TYPE_CHECKING:
 
     from bpflens.engine.release import Release
 
-OVERFLOW_UID = 65534
-"""What a user is called in a user namespace that does not know it (kernel.overflowuid)."""
-
 
 class Cap(IntEnum):
     """The capabilities that bpf(2) asks for (include/uapi/linux/capability.h)."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 # Instruction classes, the low three bits of the code (RFC 9669 section 3.1).
 LD, LDX, ST, STX, ALU, JMP, JMP32, ALU64 = range(8)
-CLASS_NAMES = ("ld", "ldx", "st", "stx", "alu", "jmp", "jmp32", "alu64")
 
 # Where the second operand comes from (section 3.2).
 K, X = 0x00, 0x08
@@ -85,8 +84,6 @@ MAY_GOTO = JMP | JCOND
 RETURN = JMP | EXIT
 TAIL_CALL = JMP | 0xF0
 """Kernel-internal; a dump shows it as a call of helper 12 (bpf_insn_prepare_dump())."""
-CALL_ARGS = JMP | 0xE0
-"""Kernel-internal, for the interpreter; a dump shows a call."""
 
 # Meanings of `off` in a 64-bit register move.
 ADDR_SPACE_CAST = 1  # Since: Linux 6.9, arenas

@@ -160,7 +160,6 @@ class NetfilterLink(Link):
 
 _FAMILIES = (2, 10)
 _HOOKS = 5
-_DEFRAG = 1
 _FIRST, _LAST = -(1 << 31), (1 << 31) - 1
 
 

@@ -54,11 +54,6 @@ def jhash(key: bytes, seed: int) -> int:
     return _final(a + x & _M, b + y & _M, c + z & _M)
 
 
-def jhash_words(words: list[int], seed: int) -> int:
-    """jhash2() of 32-bit words."""
-    return jhash(struct.pack(f"<{len(words)}I", *words), seed)
-
-
 def jhash_1word(word: int, seed: int) -> int:
     """jhash_1word(), which is not jhash() of four bytes: the start value counts 1 << 2."""
     start = INITIAL + seed + (1 << 2) & _M
