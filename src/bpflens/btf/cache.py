@@ -7,17 +7,17 @@ is passed over and written again; and should one lie in spite of that, what is r
 checked against the BTF's own bounds, so that the worst it can give is a wrong answer about types or
 a FormatError.
 
-This is the one module of the room that touches files. Which directory, the caller says.
+Which directory, the caller says.
 """
 
 from __future__ import annotations
 
 import os
-import stat
 import struct
 import sys
 from hashlib import sha256
 
+from bpflens import privatefile
 from bpflens.btf.parse import MAX_TYPES, Btf
 
 TYPE_CHECKING = False
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _MAGIC = b"bpflens-btf-1" + sys.byteorder[:1].encode()
 _HEADER = struct.Struct("=14sI")
 _CHECKSUM_SIZE = 32
+_LARGEST = _HEADER.size + 8 * MAX_TYPES + _CHECKSUM_SIZE
 
 
 def load(data: bytes | bytearray | memoryview, directory: str) -> Btf:
@@ -38,37 +39,13 @@ def load(data: bytes | bytearray | memoryview, directory: str) -> Btf:
     time and nothing else. Raises FormatError as `Btf.parse` does.
     """
     path = os.path.join(directory, sha256(data).hexdigest() + ".btfindex")
-    index = _read(path)
+    content = privatefile.read(path, _LARGEST)
+    index = _decode(content) if content is not None else None
     if index is not None:
         return Btf(data, index=index)
     btf = Btf.parse(data)
-    _write(path, btf.index)
+    privatefile.replace(path, _encode(btf.index))
     return btf
-
-
-def _read(path: str) -> Index | None:
-    """The index in a file; None where there is none that can be believed."""
-    largest = _HEADER.size + 8 * MAX_TYPES + _CHECKSUM_SIZE
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(fd)
-        ours = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
-        if not ours or not stat.S_ISREG(status.st_mode) or status.st_size > largest:
-            return None
-        content = _read_all(fd, status.st_size)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
-    return _decode(content)
-
-
-def _read_all(fd: int, size: int) -> bytes:
-    with os.fdopen(fd, "rb", buffering=0, closefd=False) as file:
-        return file.read(size) or b""
 
 
 def _decode(content: bytes) -> Index | None:
@@ -84,20 +61,7 @@ def _decode(content: bytes) -> Index | None:
     return view[_HEADER.size : middle].cast("I"), view[middle:-_CHECKSUM_SIZE].cast("I")
 
 
-def _write(path: str, index: Index) -> None:
-    """Puts the file there at once and whole: readers see it complete or not at all."""
+def _encode(index: Index) -> bytes:
     positions, names = index
     content = _HEADER.pack(_MAGIC, len(positions)) + positions.tobytes() + names.tobytes()
-    unfinished = f"{path}.{os.getpid()}"
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        fd = os.open(unfinished, flags, 0o600)
-    except OSError:
-        return
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(content + sha256(content).digest())
-        os.replace(unfinished, path)
-    except OSError:
-        os.unlink(unfinished)
+    return content + sha256(content).digest()

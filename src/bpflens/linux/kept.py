@@ -8,10 +8,10 @@ has the last word.
 
 from __future__ import annotations
 
-import os
-import stat
 import struct
 from binascii import crc32
+
+from bpflens import privatefile
 
 _MAGIC = b"bpflens-iterators-1\n"
 _HEAD = struct.Struct("=IIII")
@@ -26,20 +26,8 @@ Kept = tuple[int, list[bytes]]
 
 def load(path: str, identity: bytes) -> Kept | None:
     """What `save` put there for the same identity; None for anything else."""
-    try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
-        return None
-    try:
-        status = os.fstat(fd)
-        ours = status.st_uid in (0, os.geteuid()) and not status.st_mode & 0o022
-        if not ours or not stat.S_ISREG(status.st_mode) or status.st_size > _LARGEST:
-            return None
-        return _decode(os.read(fd, _LARGEST), identity)
-    except OSError:
-        return None
-    finally:
-        os.close(fd)
+    content = privatefile.read(path, _LARGEST)
+    return _decode(content, identity) if content is not None else None
 
 
 def _decode(content: bytes, identity: bytes) -> Kept | None:
@@ -69,15 +57,4 @@ def save(path: str, identity: bytes, kept: Kept) -> None:
     target, programs = kept
     parts = (_LENGTH.pack(len(insns)) + insns for insns in programs)
     tail = struct.pack("=III", len(identity), target, len(programs)) + identity + b"".join(parts)
-    unfinished = f"{path}.{os.getpid()}"
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        fd = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    except OSError:
-        return
-    try:
-        with os.fdopen(fd, "wb") as file:
-            file.write(_MAGIC + _LENGTH.pack(crc32(tail)) + tail)
-        os.replace(unfinished, path)
-    except OSError:
-        os.unlink(unfinished)
+    privatefile.replace(path, _MAGIC + _LENGTH.pack(crc32(tail)) + tail)
