@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.cli import output, selectors
-from bpflens.cli.options import add_verb, common_options
+from bpflens.cli.listing import Found, add_list_and_show
+from bpflens.cli.options import common_options
 from bpflens.cli.session import Session
 from bpflens.errors import NotFound, UsageError
 from bpflens.model.btfobject import BtfObject
-from bpflens.model.parts import Missing
+from bpflens.model.parts import Missing, Part
 from bpflens.model.system import System
 from bpflens.present.columns import BTFS
 from bpflens.snapshot.btf import LIST_PARTS, BtfLook
@@ -29,9 +30,7 @@ DUMP_FORMS = (
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the verbs."""
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    add_verb(verbs, "list", "a line a BTF object", BTFS, list_objects)
-    show = add_verb(verbs, "show", "all of a BTF object, or of each", BTFS, show_objects)
-    show.add_argument("selector", nargs="?", metavar="BTF", help=OBJECT_FORMS)
+    add_list_and_show(verbs, BTFS, "BTF object", OBJECT_FORMS, _look, LIST_PARTS)
     words = "types, as C declarations, as JSON or as bpftool lists them"
     dump = verbs.add_parser("dump", help=words, description=words, parents=[common_options()])
     dump.add_argument("selector", metavar="BTF", help=DUMP_FORMS)
@@ -44,20 +43,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     dump.set_defaults(run=dump_types)
 
 
-def list_objects(session: Session) -> int:
-    """`btf list`."""
-    choice = output.Choice(BTFS, session.options, LIST_PARTS)
-    look = BtfLook(session.system, choice.parts)
-    return output.show(session, choice, look.objects(), look.errors)
-
-
-def show_objects(session: Session) -> int:
-    """`btf show [BTF]`."""
-    choice = output.Choice(BTFS, session.options, LIST_PARTS)
-    look = BtfLook(session.system, choice.parts)
-    selector = session.options.selector
-    chosen = [_object(session.system, selector)] if selector else None
-    return output.show(session, choice, look.objects(chosen), look.errors, detail=True)
+def _look(system: System, parts: Part, selector: str | None) -> Found:
+    look = BtfLook(system, parts)
+    chosen = [_object(system, selector)] if selector else None
+    return look.objects(chosen), look.errors
 
 
 def dump_types(session: Session) -> int:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 
-from bpflens.cli import output, selectors
+from bpflens.cli import selectors
 from bpflens.cli.elements import dump_map, get_field, lookup_element
+from bpflens.cli.listing import Found, add_list_and_show
 from bpflens.cli.mapedit import add_verbs
 from bpflens.cli.options import add_verb, common_options, seconds
 from bpflens.cli.reading import KEY_FORMS, reading_options
-from bpflens.cli.session import Session
+from bpflens.model.parts import Part
+from bpflens.model.system import System
 from bpflens.present.columns import ELEMENTS, MAPS
 from bpflens.snapshot.take import Look
 
@@ -17,9 +19,7 @@ from bpflens.snapshot.take import Look
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the verbs."""
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    add_verb(verbs, "list", "a line a map", MAPS, list_maps)
-    show = add_verb(verbs, "show", "all of a map, or of each", MAPS, show_maps)
-    show.add_argument("selector", nargs="?", metavar="MAP", help=selectors.MAP_FORMS)
+    add_list_and_show(verbs, MAPS, "map", selectors.MAP_FORMS, _look)
     dump = add_verb(verbs, "dump", "the elements of a map", ELEMENTS, dump_map)
     dump.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
     dump.add_argument("--seconds", type=seconds, metavar="S", help="stop after this time")
@@ -43,17 +43,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
                           help="add up what the CPUs have, number by number")  # fmt: skip
 
 
-def list_maps(session: Session) -> int:
-    """`map list`."""
-    choice = output.Choice(MAPS, session.options)
-    look = Look(session.system, choice.parts)
-    return output.show(session, choice, look.maps(), look.errors)
-
-
-def show_maps(session: Session) -> int:
-    """`map show [MAP]`."""
-    choice = output.Choice(MAPS, session.options)
-    look = Look(session.system, choice.parts)
-    selector = session.options.selector
-    chosen = selectors.maps(session.system, selector) if selector else None
-    return output.show(session, choice, look.maps(chosen), look.errors, detail=True)
+def _look(system: System, parts: Part, selector: str | None) -> Found:
+    look = Look(system, parts)
+    chosen = selectors.maps(system, selector) if selector else None
+    return look.maps(chosen), look.errors

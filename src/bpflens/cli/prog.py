@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 
-from bpflens.cli import output, selectors
+from bpflens.cli import selectors
+from bpflens.cli.listing import Found, add_list_and_show
 from bpflens.cli.options import add_verb
 from bpflens.cli.session import Session
+from bpflens.model.parts import Part
+from bpflens.model.system import System
 from bpflens.present import code
 from bpflens.present.columns import PROGRAMS
 from bpflens.snapshot.take import Look
@@ -15,9 +18,7 @@ from bpflens.snapshot.take import Look
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the verbs."""
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    add_verb(verbs, "list", "a line a program", PROGRAMS, list_programs)
-    show = add_verb(verbs, "show", "all of a program, or of each", PROGRAMS, show_programs)
-    show.add_argument("selector", nargs="?", metavar="PROGRAM", help=selectors.PROGRAM_FORMS)
+    add_list_and_show(verbs, PROGRAMS, "program", selectors.PROGRAM_FORMS, _look)
     dump = add_verb(verbs, "dump", "the instructions of a program", code.INSNS, dump_program)
     _dump_options(dump)
     explain = add_verb(
@@ -52,20 +53,10 @@ def _dump_options(parser: argparse.ArgumentParser) -> None:
                         help="of the machine code (default: what the kernel tells)")  # fmt: skip
 
 
-def list_programs(session: Session) -> int:
-    """`prog list`."""
-    choice = output.Choice(PROGRAMS, session.options)
-    look = Look(session.system, choice.parts)
-    return output.show(session, choice, look.programs(), look.errors)
-
-
-def show_programs(session: Session) -> int:
-    """`prog show [PROGRAM]`."""
-    choice = output.Choice(PROGRAMS, session.options)
-    look = Look(session.system, choice.parts)
-    selector = session.options.selector
-    chosen = selectors.programs(session.system, selector) if selector else None
-    return output.show(session, choice, look.programs(chosen), look.errors, detail=True)
+def _look(system: System, parts: Part, selector: str | None) -> Found:
+    look = Look(system, parts)
+    chosen = selectors.programs(system, selector) if selector else None
+    return look.programs(chosen), look.errors
 
 
 def dump_program(session: Session) -> int:
