@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 from collections import Counter
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import Any
 
 from bpflens.abi.attrs import ATTRS
@@ -168,6 +169,18 @@ class Host:
 
     def readlink(self, path: str) -> str:
         raise fail(errno.ENOENT)
+
+    def tree(self, path: str) -> list[tuple[str, int]]:
+        raise fail(errno.ENOENT)
+
+    def open(self, path: str) -> int:
+        raise fail(errno.ENOENT)
+
+    def unlink(self, path: str) -> None:
+        raise fail(errno.EROFS)
+
+    def entered(self, netns: str) -> AbstractContextManager[None]:
+        raise fail(errno.EPERM)
 
     def fdinfo(self, fd: int) -> bytes:
         found = self.kernel.fds.get(fd)

@@ -90,6 +90,8 @@ class Engine:
             if cmd < self.release.commands
         }  # fmt: skip
         self.netns = NetNs(self)
+        self.named_netns: dict[str, NetNs] = {}
+        """Those that are mounted below /run/netns, where ip-netns(8) puts them."""
         self.cgroup = Cgroup(self, None, "")
         self.root = Directory(self)
         self.mounts: dict[str, Bpffs] = {}

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from bpflens.engine.bpffs import Directory, Pin, resolve
 from bpflens.engine.call import err
+from bpflens.engine.cgroups import Cgroup
 from bpflens.engine.creds import Cap
 from bpflens.engine.files import O_CLOEXEC, Node
 from bpflens.engine.objects import Object
@@ -75,6 +76,25 @@ class EngineHost:
         self._entry(path)
         raise err(errno.EINVAL)
 
+    def tree(self, path: str) -> list[tuple[str, int]]:
+        """See `HostPort.tree`: of cgroups; nothing else here has inode numbers."""
+        top = self.node(path)
+        if not isinstance(top, Cgroup):
+            raise err(errno.ENOTDIR)
+        start = len(top.path.rstrip("/")) + 1
+        return [(found.path[start:], found.id) for found in top.family()]
+
+    def open(self, path: str) -> int:
+        """See `HostPort.open`."""
+        return self._task.open(path)
+
+    def unlink(self, path: str) -> None:
+        """See `HostPort.unlink`."""
+        where, name = resolve(self._task, path.encode(errors="surrogateescape"), None)
+        if self._task.creds.uid not in (0, where.uid):
+            raise err(errno.EACCES)
+        where.unlink(name)
+
     def fdinfo(self, fd: int) -> bytes:
         """See `HostPort.fdinfo`."""
         return self._fdinfo(self._task, fd)
@@ -93,6 +113,11 @@ class EngineHost:
             return self._engine.cgroup.find("/".join(parts[3:]))
         if len(parts) == 4 and parts[0] == "proc" and parts[2:] == ["ns", "net"]:
             return self._task_of(parts[1]).netns
+        if parts[:2] == ["run", "netns"] and len(parts) == 3:
+            named = self._engine.named_netns.get(parts[2])
+            if named is None:
+                raise err(errno.ENOENT)
+            return named
         entry = self._entry(path)
         if isinstance(entry, Pin):
             raise err(errno.EIO)  # bpffs_obj_open()

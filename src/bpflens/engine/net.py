@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from bpflens.abi.enums import AttachType, ProgType
@@ -211,6 +213,22 @@ class EngineNet:
         else:
             raise err(errno.EOPNOTSUPP)
         return []
+
+    @contextmanager
+    def entered(self, netns: str) -> Iterator[None]:
+        """See `NetPort.entered`."""
+        from bpflens.engine.host import EngineHost
+
+        task = self._task
+        there = EngineHost(task).node(netns)
+        if not isinstance(there, NetNs):
+            raise err(errno.EINVAL)
+        task.require(Cap.SYS_ADMIN)
+        home, task.netns = task.netns, there
+        try:
+            yield
+        finally:
+            task.netns = home
 
     def _set_link(self, body: bytes) -> None:
         """do_setlink(), the part for XDP."""

@@ -47,6 +47,14 @@ class LinuxBulk:
             return Rows(rows, own)
         raise Unsupported("no program that reads in bulk can be loaded here")
 
+    def files(self, bpf: BpfPort, keep: str | None) -> Rows:
+        """See `BulkPort.files`. Raises Unsupported, SyscallError, OSError, FormatError."""
+        raise Unsupported("files are not read in bulk yet")
+
+    def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
+        """See `BulkPort.cgroups`. Raises Unsupported, SyscallError, OSError, FormatError."""
+        raise Unsupported("cgroups are not read in bulk yet")
+
     def _programs(self, keep: str | None) -> Kept:
         """The instructions for this kernel: known, or kept in a file, or made now and kept."""
         if self._known is None:

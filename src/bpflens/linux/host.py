@@ -36,6 +36,44 @@ class LinuxHost:
     def readlink(self, path: str) -> str:
         return os.readlink(path)
 
+    def tree(self, path: str) -> list[tuple[str, int]]:
+        """See `HostPort.tree`.
+
+        A directory's link count says how many directories are in it (kernfs_iop_getattr() for
+        cgroups, as for most file systems): one that has none is not read.
+        """
+        found = [("", os.stat(path).st_ino)]
+        waiting = [""]
+        while waiting:
+            above = waiting.pop()
+            try:
+                entries = os.scandir(f"{path}/{above}")
+            except OSError:
+                if not above:
+                    raise
+                continue
+            inner: list[str] = []
+            with entries:
+                for entry in entries:
+                    if not entry.is_dir(follow_symlinks=False):
+                        continue
+                    name = f"{above}/{entry.name}" if above else entry.name
+                    try:
+                        status = entry.stat(follow_symlinks=False)
+                    except OSError:
+                        continue
+                    found.append((name, status.st_ino))
+                    if status.st_nlink != 2:
+                        inner.append(name)
+            waiting += reversed(inner)
+        return found
+
+    def open(self, path: str) -> int:
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def unlink(self, path: str) -> None:
+        os.unlink(path)
+
     def fdinfo(self, fd: int) -> bytes:
         """See `HostPort.fdinfo`.
 

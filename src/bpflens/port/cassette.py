@@ -14,14 +14,16 @@ from __future__ import annotations
 import gzip
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 from bpflens.abi.attrs import ATTRS
 from bpflens.abi.enums import Cmd
+from bpflens.errors import BpflensError, Unsupported
 from bpflens.port import fdinfo, spell
-from bpflens.port.doors import BpfPort, Clock, Doors, HostPort, NetPort
+from bpflens.port.doors import BpfPort, BulkPort, Clock, Doors, HostPort, NetPort, Rows
 from bpflens.port.memory import Memory
 
 FORMAT = "bpflens-cassette/1"
@@ -73,12 +75,15 @@ class Request(NamedTuple):
     buffers: list[bytearray]
 
 
-def request(cmd: int, attr: int, size: int, mem: Memory, fds: dict[int, str]) -> Request:
-    """What a call asks; `buffers` begins with a copy of the attr."""
+def request(
+    cmd: int, attr: int, size: int, mem: Memory, fds: dict[int, str], where: str = ""
+) -> Request:
+    """What a call asks, in the network namespace `where`; `buffers` begins with a copy of the
+    attr."""
     pinned = dict(mem.pinned())
     first = bytearray(mem.read(attr, size))
     buffers = [first]
-    digest = blake2b(f"bpf {cmd} {size}".encode(), digest_size=12)
+    digest = blake2b(f"bpf {cmd} {size}{where}".encode(), digest_size=12)
     record = ATTRS.get(Cmd(cmd))
     at = 0
     while at < len(buffers):
@@ -128,12 +133,15 @@ class Recorder:
         self.host = inner.host
         self.fds: dict[int, str] = {}
         """The object behind each open fd."""
+        self.where = ""
+        """The network namespace that was entered, as part of what is asked."""
         self._words: dict[str, str] = {}
         self._answers: dict[str, list[Answer]] = {}
         self.doors = Doors(
             RecordedBpf(inner.bpf, self),
             RecordedHost(inner.host, self),
             RecordedNet(inner.net, self),
+            RecordedBulk(inner.bulk, inner.bpf, self) if inner.bulk else None,
         )
 
     def keep(self, key: str, words: str, answer: Answer) -> None:
@@ -186,7 +194,7 @@ class RecordedBpf:
 
     def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
         fds = self._recorder.fds
-        asked = request(cmd, attr, size, mem, fds)
+        asked = request(cmd, attr, size, mem, fds, self._recorder.where)
         before = [bytes(buffer) for buffer in asked.buffers]
         answer: Answer = {}
         try:
@@ -235,6 +243,17 @@ class RecordedHost:
     def readlink(self, path: str) -> str:
         return self._recorder.ask(f"readlink {path}", lambda: self._inner.readlink(path), str)
 
+    def tree(self, path: str) -> list[tuple[str, int]]:
+        return self._recorder.ask(f"tree {path}", lambda: self._inner.tree(path), list)
+
+    def open(self, path: str) -> int:
+        fd = self._recorder.ask(f"open {path}", lambda: self._inner.open(path), lambda _: 0)
+        self._recorder.fds[fd] = f"path {path}"
+        return fd
+
+    def unlink(self, path: str) -> None:
+        self._inner.unlink(path)
+
     def fdinfo(self, fd: int) -> bytes:
         key = f"fdinfo {self._recorder.fds.get(fd, fd)}"
         return self._recorder.ask(key, lambda: self._inner.fdinfo(fd), bytes.hex)
@@ -255,7 +274,48 @@ class RecordedNet:
 
     def dump(self, protocol: int, request: bytes) -> list[bytes]:
         return self._recorder.ask(
-            f"netlink {protocol} {request.hex()}",
+            f"netlink {protocol} {request.hex()}{self._recorder.where}",
             lambda: self._inner.dump(protocol, request),
             lambda messages: [message.hex() for message in messages],
         )
+
+    @contextmanager
+    def entered(self, netns: str) -> Iterator[None]:
+        inside = self._inner.entered(netns)
+        self._recorder.ask(f"setns {netns}", inside.__enter__, lambda _: 0)
+        before, self._recorder.where = self._recorder.where, f" in {netns}"
+        try:
+            yield
+        finally:
+            self._recorder.where = before
+            inside.__exit__(None, None, None)
+
+
+class RecordedBulk:
+    """Bulk reads through a recorder.
+
+    What other calls tell too is left to them. The calls that a bulk read takes are not kept.
+    """
+
+    def __init__(self, inner: BulkPort, bpf: BpfPort, recorder: Recorder) -> None:
+        self._inner = inner
+        self._bpf = bpf
+        self._recorder = recorder
+
+    def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
+        raise Unsupported("a recording keeps what the plain calls tell")
+
+    def files(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return self._rows("bulk files", lambda: self._inner.files(self._bpf, keep))
+
+    def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return self._rows("bulk cgroups", lambda: self._inner.cgroups(self._bpf, keep))
+
+    def _rows(self, key: str, read: Callable[[], Rows]) -> Rows:
+        try:
+            rows = read()
+        except BpflensError as error:
+            self._recorder.keep(key, key, {"refused": str(error)})
+            raise
+        self._recorder.keep(key, key, {"value": [rows.data.hex(), rows.reader]})
+        return rows

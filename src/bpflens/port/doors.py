@@ -7,6 +7,7 @@ fails; `bpflens.port.calls` gives them names.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from bpflens.port.memory import Memory
@@ -50,6 +51,23 @@ class HostPort(Protocol):
         """Where a symbolic link points. Raises OSError."""
         ...
 
+    def tree(self, path: str) -> list[tuple[str, int]]:
+        """The directory `path` (as the empty name) and every one below it, by its path from there,
+        with its inode number; parents first. One that vanishes meanwhile is left out. Raises
+        OSError for `path` itself."""
+        ...
+
+    def open(self, path: str) -> int:
+        """An fd of a directory or of a namespace's file, for a call that takes one; read-only.
+
+        `BpfPort.close` closes it. Raises OSError.
+        """
+        ...
+
+    def unlink(self, path: str) -> None:
+        """Remove a pin. Raises OSError."""
+        ...
+
     def fdinfo(self, fd: int) -> bytes:
         """/proc/PID/fdinfo of a file descriptor that the `BpfPort` beside this one returned."""
         ...
@@ -71,6 +89,11 @@ class NetPort(Protocol):
 
         NLMSG_DONE is not among them; NLMSG_ERROR becomes OSError.
         """
+        ...
+
+    def entered(self, netns: str) -> AbstractContextManager[None]:
+        """While this lasts, every call through the doors beside this one is made in the network
+        namespace that a file stands for (/proc/PID/ns/net). Raises OSError."""
         ...
 
 
@@ -95,6 +118,15 @@ class BulkPort(Protocol):
         `bpf` is the door beside this one, through which every call goes. `keep` is a folder for
         what the next process need not work out again.
         """
+        ...
+
+    def files(self, bpf: BpfPort, keep: str | None) -> Rows:
+        """A row (`FileRow`) of each open file of each process that has to do with BPF: objects,
+        perf events with a program, sockets with a program."""
+        ...
+
+    def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
+        """A row (`CgroupRow`) of each cgroup that has programs of its own attached."""
         ...
 
 

@@ -16,7 +16,7 @@ from bpflens.abi.attrs import MapById
 from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.errors import CassetteMiss, FormatError, Unsupported
 from bpflens.port.cassette import BY_NAME, FORMAT, Answer, request
-from bpflens.port.doors import Clock, Doors
+from bpflens.port.doors import BpfPort, Clock, Doors, Rows
 from bpflens.port.memory import Memory
 
 MAX_FILE = 1 << 30
@@ -47,7 +47,11 @@ class Replay:
         self._turn: dict[str, tuple[int, int]] = {}
         """Request → (which of its answers is due, how often that was given)."""
         self.fds: dict[int, str] = {}
-        self.doors = Doors(ReplayedBpf(self), ReplayedHost(self), ReplayedNet(self))
+        self.where = ""
+        """See `Recorder.where`."""
+        self.doors = Doors(
+            ReplayedBpf(self), ReplayedHost(self), ReplayedNet(self), ReplayedBulk(self)
+        )
 
     def answer(self, key: str) -> Answer | None:
         """The next answer to a request, or None where the recording has none."""
@@ -89,7 +93,7 @@ class ReplayedBpf:
             return self._bpf(cmd, attr, size, mem)
 
     def _bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
-        asked = request(cmd, attr, size, mem, self._replay.fds)
+        asked = request(cmd, attr, size, mem, self._replay.fds, self._replay.where)
         answer = self._replay.answer(asked.key)
         if answer is None:
             if cmd in WRITES or (cmd == Cmd.MAP_GET_FD_BY_ID and not _reads(attr, size, mem)):
@@ -137,6 +141,18 @@ class ReplayedHost:
         with _sound(self._replay.path):
             return str(self._replay.value(f"readlink {path}"))
 
+    def tree(self, path: str) -> list[tuple[str, int]]:
+        with _sound(self._replay.path):
+            return [(str(name), int(inode)) for name, inode in self._replay.value(f"tree {path}")]
+
+    def open(self, path: str) -> int:
+        with _sound(self._replay.path):
+            self._replay.value(f"open {path}")
+        return self._replay.new_fd(f"path {path}")
+
+    def unlink(self, path: str) -> None:
+        raise Unsupported(f"{self._replay.path} is a recording: it can be looked at, not changed")
+
     def fdinfo(self, fd: int) -> bytes:
         with _sound(self._replay.path):
             return bytes.fromhex(self._replay.value(f"fdinfo {self._replay.fds.get(fd, fd)}"))
@@ -157,8 +173,42 @@ class ReplayedNet:
 
     def dump(self, protocol: int, request: bytes) -> list[bytes]:
         with _sound(self._replay.path):
-            messages = self._replay.value(f"netlink {protocol} {request.hex()}")
-            return [bytes.fromhex(message) for message in messages]
+            key = f"netlink {protocol} {request.hex()}{self._replay.where}"
+            return [bytes.fromhex(message) for message in self._replay.value(key)]
+
+    @contextmanager
+    def entered(self, netns: str) -> Iterator[None]:
+        self._replay.value(f"setns {netns}")
+        before, self._replay.where = self._replay.where, f" in {netns}"
+        try:
+            yield
+        finally:
+            self._replay.where = before
+
+
+class ReplayedBulk:
+    """Bulk reads from a recording."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
+        raise Unsupported("a recording keeps what the plain calls tell")
+
+    def files(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return self._rows("bulk files")
+
+    def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return self._rows("bulk cgroups")
+
+    def _rows(self, key: str) -> Rows:
+        with _sound(self._replay.path):
+            answer = self._replay.answer(key)
+            if answer is None or "refused" in answer:
+                why = answer["refused"] if answer else "the recording does not hold it"
+                raise Unsupported(str(why))
+            data, reader = answer["value"]
+            return Rows(bytes.fromhex(data), int(reader))
 
 
 def _reads(attr: int, size: int, mem: Memory) -> bool:

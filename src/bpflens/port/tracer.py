@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from typing import TypeVar
 
 from bpflens.errors import BpflensError
@@ -63,6 +64,15 @@ class TracedHost:
     def readlink(self, path: str) -> str:
         return _told(self._write, f'readlink("{path}")', lambda: self._inner.readlink(path), str)
 
+    def tree(self, path: str) -> list[tuple[str, int]]:
+        return _told(self._write, f'tree("{path}")', lambda: self._inner.tree(path), _names)
+
+    def open(self, path: str) -> int:
+        return _told(self._write, f'open("{path}")', lambda: self._inner.open(path), str)
+
+    def unlink(self, path: str) -> None:
+        _told(self._write, f'unlink("{path}")', lambda: self._inner.unlink(path), lambda _: "0")
+
     def fdinfo(self, fd: int) -> bytes:
         return _told(self._write, f"fdinfo({fd})", lambda: self._inner.fdinfo(fd), _bytes)
 
@@ -88,6 +98,10 @@ class TracedNet:
             lambda answers: f"{len(answers)} messages",
         )
 
+    def entered(self, netns: str) -> AbstractContextManager[None]:
+        self._write(f'setns("{netns}")')
+        return self._inner.entered(netns)
+
 
 class TracedBulk:
     """Tells what was read in bulk; the calls that it takes go through the `BpfPort` and are told
@@ -98,9 +112,19 @@ class TracedBulk:
         self._write = write
 
     def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
-        what = f"bulk(programs, after={after})"
+        return self._rows(
+            f"bulk(programs, after={after})", lambda: self._inner.programs(bpf, after, maps, keep)
+        )
+
+    def files(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return self._rows("bulk(files)", lambda: self._inner.files(bpf, keep))
+
+    def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return self._rows("bulk(cgroups)", lambda: self._inner.cgroups(bpf, keep))
+
+    def _rows(self, what: str, read: Callable[[], Rows]) -> Rows:
         try:
-            rows = self._inner.programs(bpf, after, maps, keep)
+            rows = read()
         except BpflensError as error:
             self._write(f"{what} = {error}")
             raise
@@ -122,5 +146,5 @@ def _bytes(data: bytes) -> str:
     return f"{len(data)} bytes"
 
 
-def _names(entries: list[tuple[str, bool]]) -> str:
+def _names(entries: list[tuple[str, bool]] | list[tuple[str, int]]) -> str:
     return f"{len(entries)} names"

@@ -1,0 +1,184 @@
+"""Where on a host programs can be attached: its processes, namespaces and mounts, read once a look.
+
+A process of another user may hide them; then they are unseen, and `unseen` counts that.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from typing import NamedTuple
+
+from bpflens.model.system import System
+
+_OCTAL = re.compile(rb"\\([0-7]{3})")
+"""How mountinfo writes blanks and backslashes in a path (mangle_path() in fs/seq_file.c)."""
+
+_NAMED = "/run/netns/"
+
+
+class Process(NamedTuple):
+    """A process and the namespaces that it is in, by inode number; None where they are hidden."""
+
+    pid: int
+    netns: int | None
+    mntns: int | None
+
+
+class Netns(NamedTuple):
+    """A network namespace that can be entered by the file at `path`."""
+
+    inode: int
+    path: str
+    name: str
+    """As ip-netns(8) names it; empty where it has no name."""
+    own: bool
+    """Whether it is the one that we are in."""
+    pids: list[int]
+
+    @property
+    def words(self) -> str:
+        """`netns blue`, or `netns 4026532199` without a name."""
+        return f"netns {self.name or self.inode}"
+
+    @property
+    def suffix(self) -> str:
+        """What stands behind a device's name: nothing in our own namespace, else `@blue`."""
+        return "" if self.own else f"@{self.name or self.inode}"
+
+
+class Mount(NamedTuple):
+    """A mounted file system, in one of the mount namespaces."""
+
+    kind: str
+    device: str
+    """`major:minor`: the same for every mount of one file system."""
+    root: str
+    """Which directory of it is mounted; of nsfs: `net:[inode]`."""
+    path: str
+    mntns: int
+    reach: str
+    """The path by which we get there."""
+
+
+class Places:
+    """The processes, namespaces and mounts of a host, each read when first asked for."""
+
+    def __init__(self, system: System) -> None:
+        self.system = system
+        self.host = system.host
+        self.unseen = 0
+        """Processes whose namespaces are hidden from us."""
+
+    @cached_property
+    def processes(self) -> list[Process]:
+        """Every process that there was when this was first asked. Raises OSError."""
+        found: list[Process] = []
+        for name, _ in self.host.listdir("/proc"):
+            if not name.isdecimal():
+                continue
+            try:
+                netns = self._inode(f"/proc/{name}/ns/net")
+                mntns = self._inode(f"/proc/{name}/ns/mnt")
+            except (FileNotFoundError, ProcessLookupError):
+                continue  # it ended
+            except OSError:
+                self.unseen += 1
+                netns = mntns = None
+            found.append(Process(int(name), netns, mntns))
+        return sorted(found)
+
+    def _inode(self, path: str) -> int:
+        """The inode number in `net:[4026531833]`."""
+        return int(self.host.readlink(path).partition("[")[2].rstrip("]"))
+
+    @cached_property
+    def own_netns(self) -> int:
+        """The network namespace that we are in. Raises OSError."""
+        return self._inode("/proc/self/ns/net")
+
+    @cached_property
+    def own_mntns(self) -> int:
+        """The mount namespace that we are in. Raises OSError."""
+        return self._inode("/proc/self/ns/mnt")
+
+    @cached_property
+    def mounts(self) -> list[Mount]:
+        """The mounts of bpffs, cgroup2 and namespace files, of all mount namespaces, ours first."""
+        found = self._mounts("self", self.own_mntns, "")
+        seen = {self.own_mntns}
+        for process in self.processes:
+            if process.mntns is None or process.mntns in seen:
+                continue
+            try:
+                found += self._mounts(str(process.pid), process.mntns, f"/proc/{process.pid}/root")
+            except OSError:
+                continue  # it ended: another process of that namespace may not have
+            seen.add(process.mntns)
+        return found
+
+    def _mounts(self, pid: str, mntns: int, before: str) -> list[Mount]:
+        found: list[Mount] = []
+        # Only blanks, line ends and backslashes are escaped there: other white space stands for
+        # itself.
+        for line in self.host.read(f"/proc/{pid}/mountinfo").split(b"\n"):
+            head, _, tail = line.partition(b" - ")
+            kind = tail.split(b" ", 1)[0].decode(errors="replace")
+            fields = head.split(b" ")
+            if len(fields) > 4 and kind in ("bpf", "cgroup2", "nsfs"):
+                device, root, path = map(_text, fields[2:5])
+                found.append(Mount(kind, device, root, path, mntns, before + path))
+        return found
+
+    @cached_property
+    def netns(self) -> list[Netns]:
+        """Every network namespace that a process is in or that is mounted, ours first.
+
+        One that only a socket, or an open file, keeps alive cannot be entered.
+        """
+        paths: dict[int, str] = {self.own_netns: "/proc/self/ns/net"}
+        names: dict[int, str] = {}
+        for mount in self.mounts:
+            inode = mount.root.removeprefix("net:[").removesuffix("]")
+            if mount.kind == "nsfs" and mount.root.startswith("net:[") and inode.isdecimal():
+                paths.setdefault(int(inode), mount.reach)
+                if mount.path.startswith(_NAMED):
+                    names.setdefault(int(inode), mount.path.removeprefix(_NAMED))
+        pids: dict[int, list[int]] = {}
+        for process in self.processes:
+            if process.netns is not None:
+                pids.setdefault(process.netns, []).append(process.pid)
+                paths.setdefault(process.netns, f"/proc/{process.pid}/ns/net")
+        return [
+            Netns(inode, path, names.get(inode, ""), inode == self.own_netns, pids.get(inode, []))
+            for inode, path in paths.items()
+        ]
+
+    def netns_words(self, inode: int) -> str:
+        """A network namespace in words, also one that cannot be entered."""
+        for found in self.netns:
+            if found.inode == inode:
+                return found.words
+        return f"netns {inode}"
+
+    def cgroup_root(self) -> Mount | None:
+        """A mount of the whole cgroup2 tree, ours before others'; else one of a part of it."""
+        mounts = [mount for mount in self.mounts if mount.kind == "cgroup2"]
+        whole = [mount for mount in mounts if mount.root == "/"]
+        return next(iter(whole or mounts), None)
+
+    @cached_property
+    def cgroups(self) -> dict[int, str]:
+        """The path of every cgroup by its ID, from the root. Raises OSError."""
+        mount = self.cgroup_root()
+        if mount is None:
+            return {}
+        above = mount.root.rstrip("/")
+        # kernfs numbers a directory by the ID of its cgroup (cgroup_id())
+        return {inode: f"{above}/{name}" for name, inode in self.host.tree(mount.reach)}
+
+
+def _text(field: bytes) -> str:
+    return _OCTAL.sub(lambda m: bytes([int(m[1], 8) & 0xFF]), field).decode(
+        errors="surrogateescape"
+    )

@@ -1,0 +1,43 @@
+"""What every finder yields: an attachment, or what it could not look at."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Attachment(NamedTuple):
+    """A program at a place where the kernel runs it, or reaches it.
+
+    The fields' names are the JSON keys. A field is a value, or None: not known, with the reason in
+    `missing`, or there is none.
+    """
+
+    prog_id: int | None
+    kind: str
+    """One of `attach.kinds`."""
+    target: str
+    """The place, named: `eth0@blue`, `/web.slice`, `sched_switch`, `map 12 [3]`."""
+    order: int | None
+    """Its turn among the programs of the same place and attach type, from 0; None where only one
+    can be there."""
+    flags: list[str]
+    via: str
+    """What told us: `link`, `netlink`, `prog_query`, `perf_fd`, `files` (bulk), `map`."""
+    link_id: int | None
+    attach_type: str | None
+    """The kernel's word for the hook (`AttachType.label`), or the mode: drv, skb, ingress."""
+    cookie: int | None
+    """What the program gets from bpf_get_attach_cookie()."""
+    holder: str | None
+    """What keeps it attached where that is a file: `pid 812 (nginx) fd 5`."""
+    missing: dict[str, str]
+
+
+class Failure(NamedTuple):
+    """A part of the host that a finder could not look at: the rest of the look stands."""
+
+    kind: str
+    """Of the attachments that may be there and unseen."""
+    target: str
+    """What could not be looked at: `netns blue`, `/sys/fs/cgroup`, `pid 812`."""
+    error: str
