@@ -39,12 +39,14 @@ INTERRUPTED = 130
 
 def parser(arguments: list[str] | None = None) -> argparse.ArgumentParser:
     """The parser; with `arguments`, only the commands that they name are filled in."""
-    top = Parser("bpflens", description=DESCRIPTION, epilog=EPILOG, parents=[common_options()])
+    top = Parser("bpflens", description=DESCRIPTION, epilog=EPILOG)
+    common_options(top)
     top.add_argument("-V", "--version", action="store_true", help="print the version")
     commands = top.add_subparsers(title="commands", dest="command", metavar="COMMAND")
     for name, words in COMMANDS.items():
-        parents = [] if name in NOUNS_WITH_VERBS else [common_options()]
-        inner = commands.add_parser(name, help=words, description=words, parents=parents)
+        inner = commands.add_parser(name, help=words, description=words)
+        if name not in NOUNS_WITH_VERBS:
+            common_options(inner)
         if arguments is None or name in arguments:
             importlib.import_module(f"bpflens.cli.{name}").add_to(inner)
     return top

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.cli import output, selectors
 from bpflens.cli.listing import Found, add_list_and_show
-from bpflens.cli.options import common_options
+from bpflens.cli.options import add_verb
 from bpflens.cli.session import Session
 from bpflens.errors import NotFound, UsageError
 from bpflens.model.btfobject import BtfObject
@@ -32,7 +32,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     add_list_and_show(verbs, BTFS, "BTF object", OBJECT_FORMS, _look, LIST_PARTS)
     words = "types, as C declarations, as JSON or as bpftool lists them"
-    dump = verbs.add_parser("dump", help=words, description=words, parents=[common_options()])
+    dump = add_verb(verbs, "dump", words, None, dump_types)
     dump.add_argument("selector", metavar="BTF", help=DUMP_FORMS)
     dump.add_argument("--format", choices=("c", "json", "raw"), default=None,
                       help="default: c; json with --json")  # fmt: skip
@@ -40,7 +40,6 @@ def add_to(parser: argparse.ArgumentParser) -> None:
                       help="one type with all it needs: task_struct, 'struct foo'")  # fmt: skip
     dump.add_argument("--base", metavar="FILE",
                       help="what the BTF of file:PATH continues, or vmlinux")  # fmt: skip
-    dump.set_defaults(run=dump_types)
 
 
 def _look(system: System, parts: Part, selector: str | None) -> Found:

@@ -8,7 +8,7 @@ from bpflens.cli import selectors
 from bpflens.cli.elements import dump_map, get_field, lookup_element
 from bpflens.cli.listing import Found, add_list_and_show
 from bpflens.cli.mapedit import add_verbs
-from bpflens.cli.options import add_verb, common_options, seconds
+from bpflens.cli.options import add_verb, seconds
 from bpflens.cli.reading import KEY_FORMS, reading_options
 from bpflens.model.parts import Part
 from bpflens.model.system import System
@@ -29,14 +29,12 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     lookup.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
     lookup.add_argument("key", nargs="?", metavar="KEY",
                         help=f"{KEY_FORMS}; none for a queue or stack")  # fmt: skip
-    words = "one field of an element, and nothing else"
-    get = verbs.add_parser("get", help=words, description=words, parents=[common_options()])
-    get.set_defaults(run=get_field)
+    get = add_verb(verbs, "get", "one field of an element, and nothing else", None, get_field)
     get.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
     get.add_argument("key", metavar="KEY", help=KEY_FORMS)
     get.add_argument("field", metavar="FIELD", nargs="?", default="value",
                      help="value (default), value.packets, key.pid")  # fmt: skip
-    add_verbs(verbs, [common_options()])
+    add_verbs(verbs)
     for verb in (dump, lookup, get):
         reading_options(verb)
         verb.add_argument("--sum", action="store_true",

@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from bpflens.errors import UsageError
@@ -40,15 +39,13 @@ class Parser(argparse.ArgumentParser):
         super().__init__(prog, **{"formatter_class": Help} | options)
 
 
-@lru_cache(maxsize=1)
-def common_options() -> Parser:
+def common_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command, before or after its name.
 
     Their defaults are not set but supplied where they are read (`Session`): argparse would let
     the default of the inner parser overwrite what stands before the command.
     """
-    parent = Parser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = parent.add_argument_group("kernel and output")
+    group = parser.add_argument_group("kernel and output", argument_default=argparse.SUPPRESS)
     group.add_argument("--on", metavar="KERNEL", help="linux (default), or a recording's path")
     form = group.add_mutually_exclusive_group()
     form.add_argument("--json", dest="form", action="store_const", const="json",
@@ -61,13 +58,11 @@ def common_options() -> Parser:
                        help="print the system calls, decoded, on stderr")  # fmt: skip
     group.add_argument("--record", metavar="FILE",
                        help="keep the kernel's answers in a recording")  # fmt: skip
-    return parent
 
 
-def list_options(noun: Noun) -> argparse.ArgumentParser:
+def list_options(parser: argparse.ArgumentParser, noun: Noun) -> None:
     """Options of commands that show records of a kind."""
-    parent = argparse.ArgumentParser(add_help=False)
-    group = parent.add_argument_group("choice")
+    group = parser.add_argument_group("choice")
     group.add_argument("--columns", metavar="A,B", help="show these columns, in this order")
     group.add_argument("--where", metavar="CONDITION",
                        help="only those of which this holds: 'run_cnt > 9'")  # fmt: skip
@@ -77,20 +72,17 @@ def list_options(noun: Noun) -> argparse.ArgumentParser:
         group.add_argument("--parts", metavar="P,Q", default=None,
                            help=f"what to read: {part_names()}, all "
                            f"(default: {part_names(LIST_PARTS)})")  # fmt: skip
-    return parent
 
 
 def add_verb(
-    verbs: Verbs, name: str, words: str, noun: Noun, run: Callable[[Session], int]
+    verbs: Verbs, name: str, words: str, noun: Noun | None, run: Callable[[Session], int]
 ) -> argparse.ArgumentParser:
-    """A verb that shows records of a kind, with the options and the help for it."""
-    parser: argparse.ArgumentParser = verbs.add_parser(
-        name,
-        help=words,
-        description=words,
-        parents=[list_options(noun), common_options()],
-        epilog=columns_help(noun),
-    )
+    """A verb; where it shows records of a kind, with the options and the help for it."""
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
+    if noun is not None:
+        list_options(parser, noun)
+        parser.epilog = columns_help(noun)
+    common_options(parser)
     parser.set_defaults(run=run)
     return parser
 
