@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from bpflens.abi.mapfacts import Value, Walk
 from bpflens.cli import output, selectors
 from bpflens.cli.elements import View
+from bpflens.cli.options import add_verb
 from bpflens.cli.reading import KEY_FORMS, Typing, key_of, reading_options, whole
 from bpflens.cli.session import Session
 from bpflens.errors import Denied, NotFound, UsageError
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     import argparse
 
     from bpflens.cli.options import Verbs
+    from bpflens.model.program import Program
 
 CHANGE_FORMS = (
     "value.packets=7, value.slots[3]=0; the whole value: value=7, 7, hex:0700000000000000; "
@@ -32,14 +34,11 @@ CHANGE_FORMS = (
 NOT_ATOMIC = "the kernel has no compare-and-set: another writer can come between check and write"
 
 
-def add_verbs(verbs: Verbs, parents: list[argparse.ArgumentParser]) -> None:
+def add_verbs(verbs: Verbs) -> None:
     """Add the verbs that change a map."""
 
     def verb(name: str, does: str, run: Callable[[Session], int]) -> argparse.ArgumentParser:
-        parser: argparse.ArgumentParser = verbs.add_parser(
-            name, help=does, description=does, parents=parents
-        )
-        parser.set_defaults(run=run)
+        parser = add_verb(verbs, name, does, None, run)
         parser.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
         reading_options(parser)
         group = parser.add_argument_group("change")
@@ -235,7 +234,8 @@ def _reference(session: Session, found: Map, text: str, held: ExitStack) -> byte
         raise UsageError(f"map {found.id} holds references: give {noun}:12, not {text}")
     id = selectors.number(value, f"{noun}:12")
     system = session.system
-    target = held.enter_context(system.program(id) if noun == "prog" else system.map(id))
+    target: Program | Map = system.program(id) if noun == "prog" else system.map(id)
+    held.enter_context(target)
     return struct.pack("=i", target.fd)
 
 

@@ -17,26 +17,13 @@ VMLINUX = "/sys/kernel/btf/vmlinux"
 """The kernel's own types, which anyone may read. Since: 5.4."""
 
 
-class BtfObject(Handle):
+class BtfObject(Handle[BtfInfo]):
     """A BTF object; every method is one question to the kernel."""
 
-    __slots__ = ("_basic",)
+    __slots__ = ()
 
     kind: ClassVar[str] = "BTF object"
-
-    _basic: BtfInfo | None
-
-    def basic(self) -> BtfInfo:
-        """What bpf(2) tells without buffers. Since: 4.18."""
-        found = getattr(self, "_basic", None)
-        if found is None:
-            found = self._basic = self.system.calls.info(self.fd, BtfInfo)
-        return found
-
-    @property
-    def id(self) -> int:
-        """The object's ID."""
-        return self.basic().id
+    record = BtfInfo
 
     @property
     def size(self) -> int:

@@ -8,7 +8,7 @@ from bpflens.abi.enums import MapType
 from bpflens.abi.infos import MapInfo
 from bpflens.abi.mapfacts import MapFacts, facts
 from bpflens.errors import NotFound, UsageError
-from bpflens.model.handle import Handle
+from bpflens.model.handle import NamedHandle
 from bpflens.model.parts import Missing, Part, Reason, attempt, not_asked
 from bpflens.port import fdinfo
 from bpflens.port.calls import CallNotFound
@@ -35,31 +35,13 @@ class MapParts(NamedTuple):
     accounts: Accounts | Missing
 
 
-class Map(Handle):
+class Map(NamedHandle[MapInfo]):
     """A map; every method is one question to the kernel."""
 
-    __slots__ = ("_basic",)
+    __slots__ = ()
 
     kind: ClassVar[str] = "map"
-
-    _basic: MapInfo | None
-
-    def basic(self) -> MapInfo:
-        """Everything that bpf(2) tells of the map itself. Since: 4.13."""
-        found = getattr(self, "_basic", None)
-        if found is None:
-            found = self._basic = self.system.calls.info(self.fd, MapInfo)
-        return found
-
-    @property
-    def id(self) -> int:
-        """The map's ID."""
-        return self.basic().id
-
-    @property
-    def name(self) -> str:
-        """The name as far as the kernel keeps it: 15 characters, not unique, may be empty."""
-        return self.basic().name.decode(errors="replace")
+    record = MapInfo
 
     @property
     def type(self) -> MapType:

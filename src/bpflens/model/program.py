@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 from bpflens.abi.infos import ProgInfo
 from bpflens.abi.record import tells
-from bpflens.model.handle import Handle
+from bpflens.model.handle import NamedHandle
 from bpflens.model.parts import Missing, Part, Reason, attempt, not_asked
 from bpflens.port import fdinfo
 from bpflens.port.calls import (
@@ -58,34 +58,13 @@ class ProgramParts(NamedTuple):
     debug: Debug | Missing
 
 
-class Program(Handle):
+class Program(NamedHandle[ProgInfo]):
     """A loaded program; every method is one question to the kernel."""
 
-    __slots__ = ("_basic",)
+    __slots__ = ()
 
     kind: ClassVar[str] = "program"
-
-    _basic: ProgInfo | None
-
-    def basic(self, fresh: bool = False) -> ProgInfo:
-        """Everything that the kernel tells without being given buffers. Since: 4.13.
-
-        Asked once; `fresh` asks again, for what changes (run counters).
-        """
-        found = None if fresh else getattr(self, "_basic", None)
-        if found is None:
-            found = self._basic = self.system.calls.info(self.fd, ProgInfo)
-        return found
-
-    @property
-    def id(self) -> int:
-        """The program's ID."""
-        return self.basic().id
-
-    @property
-    def name(self) -> str:
-        """The name as far as the kernel keeps it: 15 characters, not unique, may be empty."""
-        return self.basic().name.decode(errors="replace")
+    record = ProgInfo
 
     @property
     def tag(self) -> str:
