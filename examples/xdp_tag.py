@@ -14,9 +14,10 @@ from bpflens.attach import xdp
 def main(device: str) -> int:
     with bpflens.open() as system:
         for attachment in xdp.attachments(system):
-            if attachment.device == device:
-                with system.program(attachment.prog_id) as program:
-                    print(f"{device}: {attachment.mode} program {program.id}, tag {program.tag}")
+            if attachment.target == device:
+                with system.program(attachment.prog_id or 0) as program:
+                    told = f"program {program.id}, tag {program.tag}"
+                print(f"{device}: {attachment.attach_type} {told}")
                 return 0
     print(f"{device}: no XDP program")
     return 1

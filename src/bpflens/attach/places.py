@@ -84,7 +84,8 @@ class Places:
                 continue  # it ended
             except OSError:
                 self.unseen += 1
-                netns = mntns = None
+                found.append(Process(int(name), None, None))
+                continue
             found.append(Process(int(name), netns, mntns))
         return sorted(found)
 

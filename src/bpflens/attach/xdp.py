@@ -1,10 +1,9 @@
-"""XDP programs on the devices of a network namespace, by rtnetlink."""
+"""XDP programs on devices, by rtnetlink."""
 
 from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from bpflens.abi.netlink import (
     IFINFO,
@@ -14,37 +13,41 @@ from bpflens.abi.netlink import (
     attributes,
     get_links,
 )
+from bpflens.attach.places import Netns, Places
+from bpflens.attach.record import Attachment, Failure
 from bpflens.errors import FormatError
 from bpflens.model.system import System
 
-
-class XdpAttachment(NamedTuple):
-    """A program on a device. A device can have one for each mode."""
-
-    ifindex: int
-    device: str
-    mode: str
-    """drv (in the driver), skb (generic) or hw (offloaded)."""
-    prog_id: int
-
-
 MODES = {IfLaXdp.DRV_PROG_ID: "drv", IfLaXdp.SKB_PROG_ID: "skb", IfLaXdp.HW_PROG_ID: "hw"}
+"""In the driver, generic, offloaded. rtnl_xdp_fill() has an attribute for each with a program."""
 
 
-def attachments(system: System) -> Iterator[XdpAttachment]:
-    """The XDP programs in the network namespace of the caller. Since: 4.18 (one ID a mode).
+def find(places: Places) -> Iterator[Attachment | Failure]:
+    """The XDP programs of every network namespace. Since: 4.18 (one ID a mode)."""
+    for netns in places.netns:
+        try:
+            if netns.own:
+                yield from attachments(places.system, netns)
+                continue
+            with places.system.doors.net.entered(netns.path):
+                yield from attachments(places.system, netns)
+        except (OSError, FormatError) as error:
+            yield Failure("xdp", netns.words, str(error))
 
-    Raises OSError, FormatError.
-    """
+
+def attachments(system: System, netns: Netns | None = None) -> Iterator[Attachment]:
+    """The XDP programs in the network namespace that the thread is in. Raises OSError,
+    FormatError."""
+    suffix = netns.suffix if netns else ""
     for message in system.doors.net.dump(NETLINK_ROUTE, get_links()):
         if len(message) < IFINFO.size:
             raise FormatError("link message is cut short", len(message))
-        ifindex = IFINFO.unpack_from(message)[2]
         told = attributes(message[IFINFO.size :])
-        # rtnl_xdp_fill() writes an attribute for each mode that has a program.
         inner = attributes(told.get(IfLa.XDP, b""))
         name = told.get(IfLa.IFNAME, b"").rstrip(b"\0").decode(errors="replace")
-        for kind, mode in MODES.items():
-            if len(inner.get(kind, b"")) == 4:
-                prog_id: int = struct.unpack("=I", inner[kind])[0]
-                yield XdpAttachment(ifindex, name, mode, prog_id)
+        for attribute, mode in MODES.items():
+            if len(inner.get(attribute, b"")) == 4:
+                (prog_id,) = struct.unpack("=I", inner[attribute])
+                yield Attachment(
+                    prog_id, "xdp", name + suffix, None, [], "netlink", None, mode, None, None, {}
+                )
