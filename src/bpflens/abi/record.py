@@ -29,6 +29,10 @@ Name16: TypeAlias = bytes
 """char[16]: up to 15 bytes and a NUL; decoded without the padding."""
 Tag8: TypeAlias = bytes
 """u8[8]."""
+Bytes16: TypeAlias = bytes
+"""u8[16]: an IPv6 address, or an IPv4 one in the first four."""
+Bytes108: TypeAlias = bytes
+"""char[108] as it is: the path of a unix socket, whose NULs say what kind of name it is."""
 
 FORMATS: dict[str, str] = {
     "U8": "B",
@@ -39,10 +43,12 @@ FORMATS: dict[str, str] = {
     "Ptr": "Q",
     "Name16": "16s",
     "Tag8": "8s",
+    "Bytes16": "16s",
+    "Bytes108": "108s",
 }
 """Annotation name → struct code. Fd is signed: -1 is what a C caller passes for "none"."""
 
-_ALIGN = {"16s": 1, "8s": 1}
+_ALIGN = {"16s": 1, "8s": 1, "108s": 1}
 
 
 class Field:

@@ -3,11 +3,16 @@
 A row of a program is a `ProgRow`, then a `ProgInfo` as OBJ_GET_INFO_BY_FD tells it without side
 buffers, then `ids` IDs of its maps (u32). Where `again` is set, of all that only the info's `id`
 means anything: that program has to be asked about by the plain calls.
+
+A row of a file is a `FileRow`, of one fd of one process: threads that share their files are told
+once. Rows of files are ascending by process and fd.
 """
 
 from __future__ import annotations
 
-from bpflens.abi.record import U32, U64, Record
+from enum import IntEnum
+
+from bpflens.abi.record import U32, U64, Bytes16, Bytes108, Record
 
 
 class ProgRow(Record, size=24):
@@ -20,3 +25,59 @@ class ProgRow(Record, size=24):
     """How many bytes of the info this kernel knows."""
     memlock: U64 = 0
     """As fdinfo tells it."""
+
+
+class FileKind(IntEnum):
+    """What a file is open on."""
+
+    PROGRAM = 1
+    MAP = 2
+    LINK = 3
+    BTF = 4
+    ITERATOR = 5
+    """The rows of an iterator (BPF_ITER_CREATE): the file holds the program, and its link."""
+    PERF_EVENT = 6
+    SOCKET = 7
+
+
+class FileRow(Record, size=216):
+    """One open file that is a BPF object, or through which the kernel runs a BPF program.
+
+    A perf event or a socket has a row only if it has such a program. A classic filter
+    (SO_ATTACH_FILTER) is a program without an ID: it counts as none.
+    """
+
+    pid: U32 = 0
+    """The process (tgid), as /proc names it."""
+    fd: U32 = 0
+    kind: U32 = 0
+    """`FileKind`."""
+    id: U32 = 0
+    """Of the program, map, link or BTF object; 0 for the other kinds."""
+    prog_id: U32 = 0
+    """The program of an iterator or a perf event; of a socket the one that filters what it gets
+    (SO_ATTACH_BPF)."""
+    reuseport_id: U32 = 0
+    """The program that shares packets out among the sockets of a port
+    (SO_ATTACH_REUSEPORT_EBPF)."""
+    netns: U32 = 0
+    """The inode number of the socket's network namespace."""
+    family: U32 = 0
+    """AF_*: that, and what follows, are of a socket."""
+    type: U32 = 0
+    """SOCK_*."""
+    protocol: U32 = 0
+    """IPPROTO_*; of a packet socket ETH_P_*."""
+    local_port: U32 = 0
+    remote_port: U32 = 0
+    ifindex: U32 = 0
+    """The device that a packet socket is bound to; 0: none, it gets the packets of all."""
+    unused: U32 = 0
+    cookie: U64 = 0
+    """What the program of a perf event gets from bpf_get_attach_cookie()."""
+    inode: U64 = 0
+    """`socket:[inode]`, as /proc/PID/fd has it."""
+    local: Bytes16 = b""
+    remote: Bytes16 = b""
+    path: Bytes108 = b""
+    """sun_path of a unix socket: a path, or an abstract name behind a NUL, or all NUL."""
