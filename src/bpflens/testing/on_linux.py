@@ -36,10 +36,11 @@ PERF_EVENT_IOC_SET_BPF = 0x40042408
 SOL_SOCKET, SO_ATTACH_BPF = 1, 50
 CAPABILITY_VERSION_3 = 0x20080522
 
-_libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _checked(result: int, what: str) -> int:
+def checked(result: int, what: str) -> int:
+    """The result of a C function. Raises OSError where it is negative."""
     if result < 0:
         code = ctypes.get_errno()
         raise OSError(code, f"{what}: {os.strerror(code)}")
@@ -58,8 +59,8 @@ class LinuxBench(Bench):
         self.pid = os.getpid()
         self._folder = os.getcwd()
         self._homes = [os.open(f"/proc/self/ns/{kind}", os.O_RDONLY) for kind in ("net", "mnt")]
-        _checked(_libc.unshare(CLONE_NEWNET | CLONE_NEWNS), "unshare")
-        _checked(_libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None), "mount")
+        checked(libc.unshare(CLONE_NEWNET | CLONE_NEWNS), "unshare")
+        checked(libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None), "mount")
         self._mounts = tempfile.mkdtemp(prefix="bpflens-bench-")
         self._mount("tmpfs", self._mounts)
         self._undo: list[Callable[[], None]] = []
@@ -71,7 +72,7 @@ class LinuxBench(Bench):
         self.clean()
         self.doors.host.close()
         for home in self._homes:
-            _checked(_libc.setns(home, 0), "setns")
+            checked(libc.setns(home, 0), "setns")
             os.close(home)
         os.rmdir(self._mounts)
         # setns(2) into a mount namespace moves to its root
@@ -111,10 +112,10 @@ class LinuxBench(Bench):
     # --- places
 
     def _mount(self, kind: str, path: str) -> None:
-        _checked(_libc.mount(kind.encode(), path.encode(), kind.encode(), 0, None), f"mount {kind}")
+        checked(libc.mount(kind.encode(), path.encode(), kind.encode(), 0, None), f"mount {kind}")
 
     def _unmount(self, path: str) -> None:
-        _checked(_libc.umount2(path.encode(), MNT_DETACH), "umount")
+        checked(libc.umount2(path.encode(), MNT_DETACH), "umount")
 
     def _folder_for(self, kind: str) -> str:
         self._count += 1
@@ -134,7 +135,7 @@ class LinuxBench(Bench):
 
     def cgroup(self, parent: Cgroup | None = None) -> Cgroup:
         self._count += 1
-        above = parent.path if parent else _cgroup_root()
+        above = parent.path if parent else cgroup_root()
         path = f"{above}/bpflens-bench-{os.getpid()}-{self._count}"
         os.mkdir(path)
         made = Cgroup(os.open(path, os.O_RDONLY | os.O_DIRECTORY), os.stat(path).st_ino, path)
@@ -178,8 +179,8 @@ class LinuxBench(Bench):
         call = PERF_EVENT_OPEN.get(os.uname().machine)
         if call is None:
             raise NotOffered("perf_event_open(2) has no number here")
-        fd = _libc.syscall(call, attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
-        return self._keep(_checked(fd, "perf_event_open"))
+        fd = libc.syscall(call, attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
+        return self._keep(checked(fd, "perf_event_open"))
 
     def socket(self, kind: str) -> int:
         family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
@@ -227,7 +228,8 @@ def _borrowed(fd: int) -> Iterator[socket.socket]:
         made.detach()
 
 
-def _cgroup_root() -> str:
+def cgroup_root() -> str:
+    """Where the cgroup2 tree is mounted. Raises NotOffered."""
     with open("/proc/self/mounts") as mounts:
         for line in mounts:
             _, path, kind, *_ = line.split()
@@ -268,7 +270,7 @@ _HEADER = struct.pack("=Ii", CAPABILITY_VERSION_3, 0)
 
 def _permitted() -> int:
     sets = ctypes.create_string_buffer(24)
-    _checked(_libc.capget(_HEADER, sets), "capget")
+    checked(libc.capget(_HEADER, sets), "capget")
     low, high = struct.unpack("=4xI8xI4x", sets.raw)
     return int(low) | int(high) << 32
 
@@ -278,4 +280,4 @@ def _set_effective(effective: int, permitted: int) -> None:
     sets = struct.pack(
         "=6I", effective & low, permitted & low, 0, effective >> 32, permitted >> 32, 0
     )
-    _checked(_libc.capset(_HEADER, sets), "capset")
+    checked(libc.capset(_HEADER, sets), "capset")
