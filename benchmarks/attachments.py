@@ -6,7 +6,8 @@ attachments (`bpflens.testing.crowd`), whole-process, in turn:
     bpflens attach list --json
     bpftool -j net in each namespace, cgroup tree, perf and link, one after another
 
-An argument N makes everything N times fewer. The goal is a third of what those take together. Needs root and bpftool.
+An argument N makes everything N times fewer. The goal is a third of what those take together. Needs
+root and bpftool.
 """
 
 from __future__ import annotations
