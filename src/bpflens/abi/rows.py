@@ -4,8 +4,8 @@ A row of a program is a `ProgRow`, then a `ProgInfo` as OBJ_GET_INFO_BY_FD tells
 buffers, then `ids` IDs of its maps (u32). Where `again` is set, of all that only the info's `id`
 means anything: that program has to be asked about by the plain calls.
 
-A row of a file is a `FileRow`, of one fd of one process: threads that share their files are told
-once. Rows of files are ascending by process and fd.
+A row of a file is a `FileRow`, of one fd of one process; of a socket a `SocketRow` follows. They
+come in no order, and one that threads share may come more than once.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class FileKind(IntEnum):
     SOCKET = 7
 
 
-class FileRow(Record, size=216):
+class FileRow(Record, size=32):
     """One open file that is a BPF object, or through which the kernel runs a BPF program.
 
     A perf event or a socket has a row only if it has such a program. A classic filter
@@ -60,10 +60,17 @@ class FileRow(Record, size=216):
     reuseport_id: U32 = 0
     """The program that shares packets out among the sockets of a port
     (SO_ATTACH_REUSEPORT_EBPF)."""
+    cookie: U64 = 0
+    """What the program of a perf event gets from bpf_get_attach_cookie()."""
+
+
+class SocketRow(Record, size=192):
+    """What follows the `FileRow` of a socket; six times as long, so that rows can be cut alike."""
+
     netns: U32 = 0
-    """The inode number of the socket's network namespace."""
+    """The inode number of its network namespace."""
     family: U32 = 0
-    """AF_*: that, and what follows, are of a socket."""
+    """AF_*."""
     type: U32 = 0
     """SOCK_*."""
     protocol: U32 = 0
@@ -72,9 +79,6 @@ class FileRow(Record, size=216):
     remote_port: U32 = 0
     ifindex: U32 = 0
     """The device that a packet socket is bound to; 0: none, it gets the packets of all."""
-    unused: U32 = 0
-    cookie: U64 = 0
-    """What the program of a perf event gets from bpf_get_attach_cookie()."""
     inode: U64 = 0
     """`socket:[inode]`, as /proc/PID/fd has it."""
     local: Bytes16 = b""

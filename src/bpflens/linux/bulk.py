@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import struct
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from bpflens.errors import Unsupported
 from bpflens.port.doors import BpfPort, HostPort, Rows
 
 if TYPE_CHECKING:
+    from bpflens.btf.parse import Btf
     from bpflens.linux.kept import Kept
 
 NAME = "bpflens_progs"
@@ -27,7 +29,7 @@ class LinuxBulk:
 
     def __init__(self, host: HostPort) -> None:
         self._host = host
-        self._known: Kept | None = None
+        self._known: dict[str, Kept] = {}
 
     def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
         """See `BulkPort.programs`. Raises Unsupported, SyscallError, OSError, FormatError."""
@@ -37,7 +39,7 @@ class LinuxBulk:
         from bpflens.linux import iterators  # a small machine, or a map, has no use for them
         from bpflens.port.calls import CallNotFound, Calls
 
-        target, programs = self._programs(keep)
+        target, programs = self._kept("programs", keep, self._programs)
         calls = Calls(bpf)
         for insns in programs:
             try:
@@ -55,9 +57,19 @@ class LinuxBulk:
         """See `BulkPort.cgroups`. Raises Unsupported, SyscallError, OSError, FormatError."""
         raise Unsupported("cgroups are not read in bulk yet")
 
-    def _programs(self, keep: str | None) -> Kept:
+    def _programs(self, btf: Btf) -> Kept:
+        from bpflens.linux import progrows
+
+        cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
+        first, _, last = cpus.partition(b"-")
+        if first != b"0" or not (last or b"0").isdigit():
+            raise Unsupported("the CPUs are not numbered one after another")
+        page_shift = os.sysconf("SC_PAGE_SIZE").bit_length() - 1
+        return progrows.target(btf), progrows.ways(btf, int(last or b"0") + 1, page_shift)
+
+    def _kept(self, name: str, keep: str | None, make: Callable[[Btf], Kept]) -> Kept:
         """The instructions for this kernel: known, or kept in a file, or made now and kept."""
-        if self._known is None:
+        if name not in self._known:
             if keep is None:
                 raise Unsupported(
                     "there is no folder to keep instructions in: made anew each time "
@@ -65,28 +77,21 @@ class LinuxBulk:
                 )
             from bpflens.linux import kept
 
-            cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
-            first, _, last = cpus.partition(b"-")
-            if first != b"0" or not (last or b"0").isdigit():
-                raise Unsupported("the CPUs are not numbered one after another")
-            page = os.sysconf("SC_PAGE_SIZE")
             system = os.uname()
-            words = (EDITION, system.release, system.version, system.machine, str(page))
+            page = str(os.sysconf("SC_PAGE_SIZE"))
+            words = (EDITION, system.release, system.version, system.machine, page)
+            cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
             # The notes hold the build ID: another build is another kernel, and other types.
             identity = "\0".join(words).encode() + cpus + self._host.read("/sys/kernel/notes")
-            path = os.path.join(keep, f"programs-{system.release}.iterators")
-            self._known = kept.load(path, identity)
-            if self._known is None:
-                self._known = self._make(keep, int(last or b"0") + 1, page.bit_length() - 1)
-                kept.save(path, identity, self._known)
-        return self._known
+            path = os.path.join(keep, f"{name}-{system.release}.iterators")
+            found = kept.load(path, identity)
+            if found is None:
+                from bpflens.btf.cache import load
 
-    def _make(self, keep: str, cpus: int, page_shift: int) -> Kept:
-        from bpflens.btf.cache import load
-        from bpflens.linux import progrows
-
-        btf = load(self._host.read("/sys/kernel/btf/vmlinux"), keep)
-        return progrows.target(btf), progrows.ways(btf, cpus, page_shift)
+                found = make(load(self._host.read("/sys/kernel/btf/vmlinux"), keep))
+                kept.save(path, identity, found)
+            self._known[name] = found
+        return self._known[name]
 
 
 def asking(insns: bytes, after: int, maps: bool) -> bytes:

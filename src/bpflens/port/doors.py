@@ -122,7 +122,7 @@ class BulkPort(Protocol):
 
     def files(self, bpf: BpfPort, keep: str | None) -> Rows:
         """A row (`FileRow`) of each open file of each process that has to do with BPF: objects,
-        perf events with a program, sockets with a program."""
+        iterators, perf events with a program, sockets with a program."""
         ...
 
     def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
