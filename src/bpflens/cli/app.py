@@ -16,6 +16,7 @@ COMMANDS = {
     "overview": "how many of what there is, and what looks wrong (the default)",
     "prog": "programs: list, show, dump, explain, match",
     "map": "maps: list, show, dump, lookup, get; set, delete, push, pop",
+    "attach": "attachments: list, of every kind and in every namespace",
     "btf": "types: list, show, dump as C, as JSON or as bpftool lists them",
     "doctor": "what this user can see on this kernel, and what would grant the rest",
     "record": "record this machine's answers in a file, to look at it elsewhere",
@@ -23,7 +24,7 @@ COMMANDS = {
 }
 """Command → its line in the help; the module of that name in this package adds its parser."""
 
-NOUNS_WITH_VERBS = ("prog", "map", "btf")
+NOUNS_WITH_VERBS = ("prog", "map", "attach", "btf")
 """Commands whose verbs, not they themselves, take the common options."""
 
 DESCRIPTION = "See everything about the BPF programs and maps of a Linux system."

@@ -254,6 +254,27 @@ BTFS = Noun(
     BTF_PARTS,
 )  # fmt: skip
 
+ATTACHMENTS = Noun(
+    "attachments",
+    (
+        Column("kind", "KIND", "kind of place", 1),
+        Column("target", "TARGET", "the place: eth0@blue, /web.slice, sched_switch, map 12 [3]", 1),
+        Column("attach_type", "HOOK", "the hook there, or the mode", 2, none="it has only one"),
+        Column("order", "ORDER", "its turn there, from 0", 6, True, none="only one can be there"),
+        Column("prog_id", "PROG", "ID of the program", 1, True),
+        Column("prog_type", "PROG TYPE", "kind of the program"),
+        Column("prog_name", "NAME", "name of the program", 2),
+        Column("prog_tag", "TAG", "what its instructions hash to"),
+        Column("via", "VIA", "what told: link, netlink, prog_query, perf_fd, files, map", 7),
+        Column("link_id", "LINK", "the link that attaches it", 4, True, none="attached by no link"),
+        Column("flags", "FLAGS", "flags of attaching", 8, show=list_text),
+        Column("cookie", "COOKIE", "what the program gets from bpf_get_attach_cookie()", 0, True,
+               wide=True),
+        Column("holder", "HOLDER", "the open file that keeps it attached", 5,
+               none="no file has to keep it"),
+    ),
+)  # fmt: skip
+
 CHECKS = Noun(
     "checks",
     (
@@ -307,4 +328,6 @@ OVERVIEW = Noun(
     ),
 )
 
-NOUNS = {noun.kind: noun for noun in (PROGRAMS, MAPS, BTFS, ELEMENTS, CHECKS, OVERVIEW)}
+NOUNS = {
+    noun.kind: noun for noun in (PROGRAMS, MAPS, BTFS, ATTACHMENTS, ELEMENTS, CHECKS, OVERVIEW)
+}

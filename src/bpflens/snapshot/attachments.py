@@ -1,0 +1,145 @@
+"""Attachments as records: what `attach` finds, with the programs by name, in a steady order."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from bpflens.abi.enums import ProgType
+from bpflens.attach.everything import find
+from bpflens.attach.kinds import KINDS
+from bpflens.attach.places import Places
+from bpflens.attach.record import Attachment, Failure
+from bpflens.errors import BpflensError, NotFound
+from bpflens.model.parts import Missing, attempt
+from bpflens.model.program import Program
+from bpflens.model.system import System
+from bpflens.snapshot.records import ErrorRecord
+
+
+class AttachmentRecord(NamedTuple):
+    """One attachment: the fields of `attach.record.Attachment`, and what its program is."""
+
+    prog_id: int | None
+    prog_type: str | None
+    prog_name: str | None
+    prog_tag: str | None
+    kind: str
+    target: str
+    attach_type: str | None
+    order: int | None
+    flags: list[str]
+    via: str
+    link_id: int | None
+    cookie: int | None
+    holder: str | None
+    missing: dict[str, str]
+
+
+class Told(NamedTuple):
+    """What a program is; or why that cannot be told."""
+
+    type: str | None
+    name: str | None
+    tag: str | None
+    why: str = ""
+
+
+class Attachments:
+    """What is attached on a host, looked for once. Raises Denied where nothing may be seen."""
+
+    def __init__(self, places: Places) -> None:
+        self.errors: list[ErrorRecord] = []
+        """What could not be looked at: attachments may be there, unseen."""
+        self._system = places.system
+        self._programs: dict[int, Told | None] = {}
+        self.records = sorted(self._found(places), key=_order)
+        if places.unseen:
+            hidden = f"{places.unseen} hide which namespaces they are in"
+            self.errors.append(ErrorRecord("process", None, None, hidden))
+
+    def _found(self, places: Places) -> list[AttachmentRecord]:
+        records: list[AttachmentRecord] = []
+        for found in find(places):
+            if isinstance(found, Failure):
+                target = found.target or None
+                self.errors.append(ErrorRecord(found.kind, None, target, found.error))
+            elif (record := self._record(found)) is not None:
+                records.append(record)
+        return records
+
+    def _record(self, found: Attachment) -> AttachmentRecord | None:
+        """The record; None where the program is gone, and so the attachment too."""
+        missing = dict(found.missing)
+        told = Told(None, None, None, missing.get("prog_id", ""))
+        if found.prog_id is not None:
+            known = self._program(found.prog_id)
+            if known is None:
+                return None
+            told = known
+        if told.why:
+            missing |= dict.fromkeys(("prog_type", "prog_name", "prog_tag"), told.why)
+        return AttachmentRecord(
+            found.prog_id,
+            *told[:3],
+            found.kind,
+            found.target,
+            found.attach_type,
+            found.order,
+            found.flags,
+            found.via,
+            found.link_id,
+            found.cookie,
+            found.holder,
+            missing,
+        )
+
+    def _program(self, id: int) -> Told | None:
+        if id not in self._programs:
+            self._programs[id] = program(self._system, id)
+        return self._programs[id]
+
+    def of(self, id: int) -> list[AttachmentRecord]:
+        """The attachments of one program."""
+        return [record for record in self.records if record.prog_id == id]
+
+    def at_map(self, id: int) -> list[AttachmentRecord]:
+        """Those at a map: programs in its slots or run on its sockets, iterators over it."""
+        return [record for record in self.records if map_of(record) == id]
+
+
+_MAP = re.compile(r"(?:^|\S+ )map (\d+)(?: \[|$)")
+_AT_MAPS = ("sockmap", "iter", "devmap", "cpumap", "prog_array")
+
+
+def map_of(record: AttachmentRecord) -> int | None:
+    """The ID of the map that a target names: `map 12`, `map 12 [3]`, `bpf_map_elem map 12`."""
+    found = _MAP.match(record.target) if record.kind in _AT_MAPS else None
+    return int(found[1]) if found else None
+
+
+def program(system: System, id: int) -> Told | None:
+    """What the program with this ID is; None where there is none."""
+    try:
+        with system.program(id) as found:
+            told = found.basic()
+            whole = attempt(Program.full_name, found)
+            name = found.name if isinstance(whole, Missing) else whole
+            return Told(ProgType(told.type).label, name, found.tag)
+    except NotFound:
+        return None
+    except (BpflensError, OSError) as error:
+        return Told(None, None, None, f"denied: {error}")
+
+
+_RANKS = {kind.name: rank for rank, kind in enumerate(KINDS)}
+
+
+def _order(record: AttachmentRecord) -> tuple[int, str, str, int, int]:
+    return (
+        _RANKS.get(record.kind, len(_RANKS)),
+        record.target,
+        record.attach_type or "",
+        -1 if record.order is None else record.order,
+        record.prog_id or 0,
+    )
