@@ -9,7 +9,9 @@ import re
 from functools import cached_property
 from typing import NamedTuple
 
-from bpflens.model.system import System
+from bpflens.errors import BpflensError, NotFound
+from bpflens.model.link import LinkFacts
+from bpflens.model.system import LINK, System
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 """How mountinfo writes blanks and backslashes in a path (mangle_path() in fs/seq_file.c)."""
@@ -69,6 +71,8 @@ class Places:
         self.host = system.host
         self.unseen = 0
         """Processes whose namespaces are hidden from us."""
+        self.link_failures: list[tuple[str, str]] = []
+        """(what, why) of links that could not be looked at, when `links` was asked for."""
 
     @cached_property
     def processes(self) -> list[Process]:
@@ -154,6 +158,26 @@ class Places:
             Netns(inode, path, names.get(inode, ""), inode == self.own_netns, pids.get(inode, []))
             for inode, path in paths.items()
         ]
+
+    @cached_property
+    def links(self) -> list[LinkFacts]:
+        """Every link with all that the kernel tells of it; empty where links cannot be listed.
+
+        `link_failures` has what could not be looked at.
+        """
+        found: list[LinkFacts] = []
+        try:
+            for id in self.system.ids(LINK):
+                try:
+                    with self.system.link(id) as link:
+                        found.append(link.info())
+                except NotFound:
+                    continue  # gone between the walk and the open: not a failure
+                except (BpflensError, OSError) as error:
+                    self.link_failures.append((f"link {id}", str(error)))
+        except (BpflensError, OSError) as error:
+            self.link_failures.append(("links", str(error)))
+        return found
 
     def netns_words(self, inode: int) -> str:
         """A network namespace in words, also one that cannot be entered."""

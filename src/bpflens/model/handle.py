@@ -6,13 +6,13 @@ import warnings
 from types import TracebackType
 from typing import TYPE_CHECKING, ClassVar, Generic, Self, TypeVar
 
-from bpflens.abi.infos import BtfInfo, MapInfo, ProgInfo
+from bpflens.abi.infos import BtfInfo, LinkInfo, MapInfo, ProgInfo
 
 if TYPE_CHECKING:
     from bpflens.model.system import System
 
 
-Info = TypeVar("Info", ProgInfo, MapInfo, BtfInfo)
+Info = TypeVar("Info", ProgInfo, MapInfo, BtfInfo, LinkInfo)
 Named = TypeVar("Named", ProgInfo, MapInfo)
 
 

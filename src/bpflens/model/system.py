@@ -10,6 +10,7 @@ from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.errors import BpflensError, Denied, FormatError, NotFound, SyscallError
 from bpflens.model import pins
 from bpflens.model.btfobject import VMLINUX, BtfObject
+from bpflens.model.link import Link
 from bpflens.model.map import Map
 from bpflens.model.parts import Missing, Reason, attempt
 from bpflens.model.program import Program
@@ -52,6 +53,8 @@ class System:
         self._kallsyms: Kallsyms | Missing | None = None
         self._btf: dict[int, Btf | Missing] = {}
         self._kernel_types: Btf | Missing | None = None
+        self.tracing_cookies: bool | None = None
+        """Whether the kernel tells the cookies of tracing links; None: none was asked for."""
         self.index_dir: str | None = None
         """Where the index of the kernel's types may be kept for the next process, if anywhere."""
 
@@ -99,6 +102,10 @@ class System:
         """The BTF object with this ID. Raises NotFound, Denied."""
         return BtfObject(self, self.fd(BTF, id))
 
+    def link(self, id: int) -> Link:
+        """The link with this ID. Raises NotFound, Denied."""
+        return Link(self, self.fd(LINK, id))
+
     def programs(self) -> Iterator[Program]:
         """Every program, ascending by ID; each is the caller's to close."""
         for id in self.ids(PROGRAM):
@@ -123,8 +130,16 @@ class System:
             except NotFound:
                 continue
 
-    def pinned(self, path: str, write: bool = False) -> Program | Map:
-        """The program or map that is pinned at a path. Raises NotFound, Denied."""
+    def links(self) -> Iterator[Link]:
+        """Every link, ascending by ID; each is the caller's to close."""
+        for id in self.ids(LINK):
+            try:
+                yield self.link(id)
+            except NotFound:
+                continue
+
+    def pinned(self, path: str, write: bool = False) -> Program | Map | Link:
+        """The program, map or link that is pinned at a path. Raises NotFound, Denied."""
         try:
             fd = pins.open_fd(self, path, write)
         except CallNotFound as error:
@@ -143,6 +158,8 @@ class System:
             return Program(self, fd)
         if kind == "map":
             return Map(self, fd)
+        if kind == "link":
+            return Link(self, fd)
         self.calls.close(fd)
         raise NotFound(f"{path} holds a {kind or 'kind of object that bpflens does not know'}")
 

@@ -14,6 +14,7 @@ from bpflens.abi.attrs import (
     BtfLoad,
     EnableStats,
     LinkCreate,
+    LinkDetach,
     MapBatch,
     MapCreate,
     MapDeleteElem,
@@ -165,20 +166,33 @@ class Calls:
         The buffer is zero and longer than any info we know: the kernel answers how many bytes
         it has, which becomes the record's `__told__`.
         """
+        return record.decode(self._info, self._tell(fd, record.__size__))
+
+    def raw_info(self, fd: int) -> bytes:
+        """The same as bytes, as many as the kernel has: for what no record is known."""
+        told = self._tell(fd, _INFO_ROOM)
+        return bytes(self._info[:told])
+
+    def _tell(self, fd: int, room: int) -> int:
         self._info[:] = _ZEROS
-        _OBJ_INFO.pack_into(self._attr, 0, fd, record.__size__, self._info_at)
+        _OBJ_INFO.pack_into(self._attr, 0, fd, room, self._info_at)
         try:
             self.port.bpf(Cmd.OBJ_GET_INFO_BY_FD, self._attr_at, 16, self._mem)
         except OSError as error:
             raise failure(Cmd.OBJ_GET_INFO_BY_FD, error) from error
-        return record.decode(self._info, _U32.unpack_from(self._attr, 4)[0])
+        told: int = _U32.unpack_from(self._attr, 4)[0]
+        return told
 
     def fill_info(self, fd: int, record: R, mem: Memory) -> R:
         """The same for a record whose pointers and counts ask for side buffers in `mem`."""
         buffer = bytearray(record.encode())
+        return type(record).decode(buffer, self.info_into(fd, buffer, mem))
+
+    def info_into(self, fd: int, buffer: bytearray, mem: Memory) -> int:
+        """The same for bytes, which the kernel fills as far as it returns."""
         attr = ObjInfo(bpf_fd=fd, info_len=len(buffer), info=mem.pin(buffer))
         self.call(Cmd.OBJ_GET_INFO_BY_FD, attr, mem)
-        return type(record).decode(buffer, attr.info_len)
+        return attr.info_len
 
     def prog_array(self, fd: int, array: ProgArray, told: ProgInfo) -> bytes:
         """One side array of a program whose info is `told`; empty where the kernel has none.
@@ -351,6 +365,10 @@ class Calls:
         mem = Memory()
         at = mem.pin(bytearray(name.encode() + b"\0"))
         return self.call(Cmd.RAW_TRACEPOINT_OPEN, RawTracepointOpen(name=at, prog_fd=prog_fd), mem)
+
+    def link_detach(self, fd: int) -> None:
+        """Take a link's program off. LINK_DETACH. Since: 5.9."""
+        self.call(Cmd.LINK_DETACH, LinkDetach(link_fd=fd))
 
     def enable_stats(self) -> int:
         """An fd while which is open, run time and count are kept. Since: 5.8."""

@@ -185,9 +185,9 @@ def test_a_pin_opens_what_it_holds(kernel: Kernel) -> None:
 
 
 def test_a_pin_of_another_kind_is_given_back(kernel: Kernel) -> None:
-    kernel.host.pins["/sys/fs/bpf/l"] = Link(2)
-    with pytest.raises(NotFound, match="holds a link"):
-        kernel.system().pinned("/sys/fs/bpf/l")
+    kernel.host.pins["/sys/fs/bpf/t"] = Types(7, b"")
+    with pytest.raises(NotFound, match="holds a btf"):
+        kernel.system().pinned("/sys/fs/bpf/t")
     assert kernel.fds == {}
 
 

@@ -70,7 +70,10 @@ class IterLink(Link):
         elif self.cgroup:
             _CGROUP.pack_into(data, 32, self.cgroup.id, self.order)
         elif self.name in _TASKS:
-            struct.pack_into("=II", data, 32, *self.task)
+            # bpf_iter_task_fill_link_info(): what is not limited stays as it was
+            for at, number in zip((32, 36), self.task, strict=True):
+                if number:
+                    U32.pack_into(data, at, number)
         give_name(call, data, 16, self.name)
 
     def lines(self) -> str:
