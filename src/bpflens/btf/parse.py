@@ -139,11 +139,14 @@ class Btf:
 
     def name(self, off: int) -> str:
         """The string at an offset into the string section; bytes that are not UTF-8 as `\\xff`."""
-        name = self._string(off)
-        if len(name) > MAX_NAME:
-            where = self._strings_at + max(0, off - self._first_string)
-            raise FormatError(f"name of more than {MAX_NAME} bytes", where)
-        return name.decode("utf-8", "backslashreplace")
+        start = off - self._first_string
+        if start < 0 and self.base:
+            return self.base.name(off)
+        end = self._strings.find(b"\0", start, start + MAX_NAME + 1) if start >= 0 else -1
+        if end < 0:
+            self._string(off)  # raises for an offset that is out of bounds
+            raise FormatError(f"name of more than {MAX_NAME} bytes", self._strings_at + start)
+        return self._strings[start:end].decode("utf-8", "backslashreplace")
 
     def text(self, off: int) -> str:
         """Like `name`, but of a longer string the beginning: source lines may have any length."""
@@ -240,6 +243,11 @@ class Btf:
             found = self._types[type_id] = self._build(type_id) if type_id else t.Void(0)
         return found
 
+    def each(self, type_ids: Iterable[int]) -> Iterator[t.Type]:
+        """The types of these ids in turn; not kept, for who asks for very many once."""
+        for type_id in type_ids:
+            yield self._build(type_id) if type_id >= self._first_id else self[type_id]
+
     def _position(self, type_id: int) -> int:
         """Where a type's record begins, in words."""
         if not self._first_id <= type_id < len(self):
@@ -264,13 +272,12 @@ class Btf:
 
     def _build(self, type_id: int) -> t.Type:
         at = self._position(type_id)
-        head = self._words_of(type_id, at, HEAD)
+        info = self._words_of(type_id, at, HEAD)[1]
         try:
-            length = self._record_words[head[1]]
+            length = self._record_words[info]
         except LookupError as problem:
             raise FormatError(f"type of unknown kind {problem}", self._offset(at)) from problem
-        rest = self._words_of(type_id, at + HEAD, length - HEAD)
-        return decode(type_id, head, rest, self.name)
+        return decode(type_id, self._words_of(type_id, at, length).tolist(), self.name)
 
     # Sizes
 

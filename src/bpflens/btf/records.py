@@ -68,12 +68,12 @@ class RecordWords(dict[int, int]):
         return words
 
 
-def decode(id: int, head: Words, rest: Words, name_at: Name) -> t.Type:
+def decode(id: int, record: Words, name_at: Name) -> t.Type:
     """The type in a record of known kind and full length; `name_at` gives the string at an offset.
 
     Raises what `name_at` raises.
     """
-    name_off, info, third = head
+    name_off, info, third, *rest = record
     number = kind_number(info)
     if number >= len(t.KINDS):
         return t.Unknown(id, number)
@@ -84,7 +84,8 @@ def decode(id: int, head: Words, rest: Words, name_at: Name) -> t.Type:
     if kind is t.Array:
         return t.Array(id, *rest)
     if kind is t.FuncProto:
-        return t.FuncProto(id, third, tuple(t.Param(name_at(n), p) for n, p in _rows(rest, 2)))
+        # Lists are made faster than what a generator gives one by one.
+        return t.FuncProto(id, third, tuple([t.Param(name_at(n), p) for n, p in _rows(rest, 2)]))
     name = name_at(name_off)
     if issubclass(kind, t.Composite):
         return kind(id, name, third, tuple(_members(rest, flag, name_at)))
@@ -92,7 +93,7 @@ def decode(id: int, head: Words, rest: Words, name_at: Name) -> t.Type:
         word = rest[0]
         return t.Int(id, name, third, word & 0xFF, word >> 24 & 0xF, word >> 16 & 0xFF)
     if kind is t.Enum:
-        values = tuple((name_at(n), _signed(v, 32, flag)) for n, v in _rows(rest, 2))
+        values = tuple([(name_at(n), _signed(v, 32, flag)) for n, v in _rows(rest, 2)])
         return t.Enum(id, name, third, flag, values)
     if kind is t.Enum64:
         values = tuple(
@@ -118,13 +119,12 @@ def _rows(words: Words, width: int) -> Iterator[tuple[int, ...]]:
     return zip(*(words[column::width] for column in range(width)), strict=True)
 
 
-def _members(words: Words, with_sizes: bool, name_at: Name) -> Iterator[t.Member]:
+def _members(words: Words, with_sizes: bool, name_at: Name) -> list[t.Member]:
     """With the record's flag set, an offset's upper byte is the bit field's size. Since: 5.0."""
-    for name_off, type_id, offset in _rows(words, 3):
-        if with_sizes:
-            yield t.Member(name_at(name_off), type_id, offset & 0xFFFFFF, offset >> 24)
-        else:
-            yield t.Member(name_at(name_off), type_id, offset, 0)
+    rows = _rows(words, 3)
+    if with_sizes:
+        return [t.Member(name_at(n), id, at & 0xFFFFFF, at >> 24) for n, id, at in rows]
+    return [t.Member(name_at(n), id, at, 0) for n, id, at in rows]
 
 
 def _signed(value: int, bits: int, signed: bool) -> int:

@@ -69,7 +69,10 @@ def dump_types(session: Session) -> int:
         from bpflens.model.typenames import closure
 
         chosen = sorted(closure(source.btf, ids))
-    output.write(_json(session, source.btf, chosen) if form == "json" else _raw(source.btf, chosen))
+    from bpflens.present.types import listing
+
+    lines = _json(session, source.btf, chosen) if form == "json" else listing(source.btf, chosen)
+    output.write(lines)
     return 0
 
 
@@ -151,18 +154,11 @@ def _named(btf: Btf) -> list[int]:
     return [id for id in btf.ids() if btf.kind(id) in kinds and btf.type_name(id)]
 
 
-def _raw(btf: Btf, ids: Iterable[int]) -> Iterator[str]:
-    from bpflens.present.text import clean
-    from bpflens.present.types import listing
-
-    return (clean(line).replace("\\x09", "\t", 1) for line in listing(btf, ids))
-
-
 def _json(session: Session, btf: Btf, ids: Iterable[int]) -> Iterator[str]:
     from bpflens.present import documents
     from bpflens.present.types import facts
 
-    items = (documents.safe(facts(btf[id])) for id in ids)
+    items = (documents.safe(facts(found)) for found in btf.each(ids))
     if session.form == "jsonl":
         return documents.lines(items)
     return documents.document("types", items, [], lambda: True)
