@@ -25,6 +25,7 @@ from bpflens.abi.attrs import (
     ObjPath,
     ProgAttach,
     ProgLoad,
+    ProgQuery,
     RawTracepointOpen,
 )
 from bpflens.abi.enums import Cmd
@@ -94,6 +95,16 @@ FUNC_INFO = ProgArray("nr_func_info", "func_info", 8, "func_info_rec_size")
 LINE_INFO = ProgArray("nr_line_info", "line_info", 16, "line_info_rec_size")
 JITED_LINE_INFO = ProgArray("nr_jited_line_info", "jited_line_info", 8, "jited_line_info_rec_size")
 PROG_TAGS = ProgArray("nr_prog_tags", "prog_tags", 8)
+
+class Query(NamedTuple):
+    """What PROG_QUERY tells of a place: its programs in the order in which they run."""
+
+    progs: list[int]
+    links: list[int]
+    """The link that holds each, 0 where none does; empty where the kernel does not tell."""
+    revision: int
+    """How often the list has changed, from 1; 0 where the kernel does not tell."""
+
 
 _GROWTHS = 16
 """How often an array may have grown since its length was told."""
@@ -355,6 +366,30 @@ class Calls:
     def prog_attach(self, attr: ProgAttach) -> None:
         """Attach a program. PROG_ATTACH."""
         self.call(Cmd.PROG_ATTACH, attr)
+
+    def prog_query(self, target: int, attach_type: int, links: bool = False) -> Query:
+        """The programs that are attached to an fd, or a device by its index. PROG_QUERY.
+
+        `links`: with their links, which only tcx and netkit tell. Since: 4.15 (links: 6.6).
+        """
+        room = 0
+        for _ in range(_GROWTHS):
+            mem = Memory()
+            progs, held = bytearray(4 * room), bytearray(4 * room)
+            attr = ProgQuery(target_fd=target, attach_type=attach_type, prog_cnt=room)
+            if room:
+                attr.prog_ids = mem.pin(progs)
+                attr.link_ids = mem.pin(held) if links else 0
+            try:
+                self.call(Cmd.PROG_QUERY, attr, mem)
+            except SyscallError as error:
+                if error.errno != errno.ENOSPC:
+                    raise
+            if attr.prog_cnt <= room:
+                told = [memoryview(array)[: 4 * attr.prog_cnt].cast("I") for array in (progs, held)]
+                return Query(told[0].tolist(), told[1].tolist() if links else [], attr.revision)
+            room = attr.prog_cnt
+        raise BpflensError("there were more programs at each look")
 
     def link_create(self, attr: LinkCreate | Record, mem: Memory | None = None) -> int:
         """A new link's fd; the record is the variant of the link's kind. Since: 5.7."""
