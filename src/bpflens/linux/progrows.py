@@ -14,7 +14,6 @@ Pure: from types to bytes.
 from __future__ import annotations
 
 import re
-import sys
 
 from bpflens.abi.infos import ProgInfo
 from bpflens.abi.rows import ProgRow
@@ -24,6 +23,7 @@ from bpflens.errors import Unsupported
 from bpflens.insn.asm import assemble
 from bpflens.linux import progtext
 from bpflens.linux.kerneltypes import Kernel
+from bpflens.linux.statements import WORDS, expand, kernel_of, on_stack, zeros
 
 TARGET = "bpf_iter_bpf_prog"
 MAX_MAPS = 48
@@ -42,7 +42,6 @@ _STACK = {
     "maps": -56,  # whether the IDs of maps are wanted
     "array": -40,  # used_maps, then func: after the counters
 }
-_WORDS = {1: "u8", 2: "u16", 4: "u32", 8: "u64"}
 
 _AUX = (
     "id",
@@ -66,9 +65,7 @@ def ways(btf: Btf, cpus: int, page_shift: int) -> list[bytes]:
     `cpus` is the number of possible CPUs, which are numbered 0 … cpus - 1. Raises Unsupported
     where no such program can be made for these types.
     """
-    if sys.byteorder != "little" or btf.pointer_size != 8:
-        raise Unsupported("iterators are made only for 64-bit little-endian kernels")
-    kernel = Kernel(btf)
+    kernel = kernel_of(btf)
     symbols = _symbols(kernel) | {"cpus": cpus, "page_shift": page_shift}
     text = _text(kernel)
     found: list[bytes] = []
@@ -91,7 +88,6 @@ def target(btf: Btf) -> int:
 
 def _text(kernel: Kernel) -> str:
     prog, aux = kernel.struct("bpf_prog"), kernel.struct("bpf_prog_aux")
-    zeros = (f"*(u64 *)(r10 {at}) = 0\n" for at in range(_ROW, _IDS + 4 * MAX_MAPS, 8))
     # In the order of what is needed: a row that is marked `again` has its ID.
     copies = (
         _copy(kernel, "id", "r8", aux, "id"),
@@ -105,12 +101,12 @@ def _text(kernel: Kernel) -> str:
         _copy(kernel, "nr_func_info", "r8", aux, "func_info_cnt"),
         _copy(kernel, "nr_line_info", "r8", aux, "nr_linfo"),
     )
-    pages = _WORDS[kernel.btf.sizeof(kernel.place(prog, "pages").type_id)]
+    pages = WORDS[kernel.btf.sizeof(kernel.place(prog, "pages").type_id)]
     facts = progtext.FACTS.replace("pages *", f"{pages} *")
     return "".join(
         (
             progtext.BEGIN,
-            *zeros,
+            zeros(_ROW, _IDS + 4 * MAX_MAPS),
             *copies,
             facts,
             progtext.COUNTERS,
@@ -130,8 +126,8 @@ def _copy(kernel: Kernel, field: str, base: str, owner: t.Composite, member: str
         raise Unsupported(f"{owner.name}.{member} of this kernel has another size")
     step = next(n for n in (8, 4, 2, 1) if not (where.offset | place.offset | where.size) % n)
     return "".join(
-        f"r1 = *({_WORDS[step]} *)({base} +{place.offset + at})\n"
-        f"*({_WORDS[step]} *)(r10 {_INFO + where.offset + at}) = r1\n"
+        f"r1 = *({WORDS[step]} *)({base} +{place.offset + at})\n"
+        f"*({WORDS[step]} *)(r10 {_INFO + where.offset + at}) = r1\n"
         for at in range(0, where.size, step)
     )
 
@@ -162,13 +158,11 @@ def _symbols(kernel: Kernel) -> dict[str, int]:
     counters = [found[f"stats_{name}"] for name in ("cnt", "nsecs", "misses")]
     if max(counters) > 16:
         raise Unsupported("struct bpf_prog_stats of this kernel is longer than known")
-    row = {name: _ROW + field.offset for name, field in ProgRow.__layout__.items()}
-    info = {name: _INFO + field.offset for name, field in ProgInfo.__layout__.items()}
     # `map_ids` and the like are pointers in the info, which stay 0; the IDs follow it.
     return (
         found
-        | info
-        | row
+        | on_stack(ProgInfo, _INFO)
+        | on_stack(ProgRow, _ROW)
         | _STACK
         | {
             "row": _ROW,
@@ -201,15 +195,10 @@ def _by_run_queue(kernel: Kernel) -> tuple[str, str, dict[str, int]]:
 
 
 def _expand(text: str) -> str:
-    """The statements that come often: PROBE into a place on the stack, ADD to a counter."""
-    text = re.sub(
-        r"PROBE (\w+) (\w+)",
-        r"r1 = r10\nr1 += \1\nr2 = \2\ncall probe_read_kernel\nif r0 != 0 goto unsure",
-        text,
-    )
+    """The statements that come often: PROBE, and ADD to a counter."""
     return re.sub(
         r"ADD (\w+) (\w+)",
         r"r1 = *(u64 *)(r10 +stats+\2)\nr2 = *(u64 *)(r10 +\1)\nr2 += r1\n"
         r"*(u64 *)(r10 +\1) = r2",
-        text,
+        expand(text),
     )
