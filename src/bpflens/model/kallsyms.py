@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from typing import TYPE_CHECKING
 
 from bpflens.model.parts import Missing, Reason
@@ -30,6 +31,7 @@ class Kallsyms:
         end = at + len(CALL_BASE) - 1
         self._base = data[data.rfind(b"\n", 0, at) + 1 : end] if at >= 0 else b""
         self._asked: dict[bytes, bytes] = {}
+        self._order: list[bytes] = []
 
     @property
     def call_base(self) -> int:
@@ -43,8 +45,26 @@ class Kallsyms:
         if line is None:
             return None
         self._asked[key] = line
-        # "ffffffff81000000 T _stext", and for a module "... t name\t[module]"
-        return line[self._digits + 3 :].split(b"\t")[0].decode(errors="replace")
+        return self._word(line).split(b"\t")[0].decode(errors="replace")
+
+    def place(self, address: int) -> str | None:
+        """Where an address lies: `vfs_read`, `vfs_read+0x10`, `xfs_file_read [xfs]`."""
+        if not self._order:
+            self._order = sorted(self._lines)
+        key = b"%0*x" % (self._digits, address)
+        at = bisect_right(self._order, key) - 1
+        if at < 0:
+            return None
+        found = self._order[at]
+        line = self._asked[found] = self._lines[found]
+        name, _, module = self._word(line).decode(errors="replace").partition("\t")
+        offset = address - int(found, 16)
+        return name + (f"+{offset:#x}" if offset else "") + (f" {module}" if module else "")
+
+    def _word(self, line: bytes) -> bytes:
+        """The name, and for a module's what follows it: `vfs_read`, `name\\t[module]`."""
+        # "ffffffff81000000 T _stext"
+        return line[self._digits + 3 :]
 
     def excerpt(self) -> bytes:
         """The lines of the names that were asked for so far, as a file of the same form."""
