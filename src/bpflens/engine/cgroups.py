@@ -44,6 +44,15 @@ class Cgroup(Node):
             yield from child.family()
 
     @property
+    def anon(self) -> str:  # type: ignore[override]
+        path = f"/sys/fs/cgroup{self.path}".rstrip("/")
+        return f"{path} (deleted)" if self.gone else path
+
+    @property
+    def inode(self) -> int:  # type: ignore[override]
+        return self.id  # kernfs_ino()
+
+    @property
     def path(self) -> str:
         """As in /proc/PID/cgroup."""
         if not self.parent:
@@ -56,6 +65,14 @@ class Cgroup(Node):
             raise err(errno.EEXIST)
         child = self.children[name] = Cgroup(self.engine, self, name)
         return child
+
+    def make_all(self, path: str) -> Cgroup:
+        """The cgroup at a path like /a/b, made where it is missing."""
+        found = self
+        for name in path.split("/"):
+            if name:
+                found = found.children.get(name) or found.make(name)
+        return found
 
     def find(self, path: str) -> Cgroup:
         """The cgroup at a path like /a/b; ENOENT."""
@@ -74,7 +91,7 @@ class Cgroup(Node):
 
     def remove(self) -> None:
         """rmdir(2): what is attached goes, links stay without a cgroup. cgroup_bpf_release()."""
-        if self.children:
+        if self.children or any(task.cgroup is self for task in self.engine.tasks.values()):
             raise err(errno.EBUSY)
         self.gone = True
         if self.parent:

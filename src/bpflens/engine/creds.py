@@ -19,6 +19,7 @@ class Cap(IntEnum):
     """The capabilities that bpf(2) asks for (include/uapi/linux/capability.h)."""
 
     NET_ADMIN = 12
+    SYS_PTRACE = 19
     SYS_ADMIN = 21
     SYS_RESOURCE = 24
     SYSLOG = 34
@@ -73,6 +74,10 @@ class Policy(Protocol):
         """Whether a task of `uid` may be looked into (TASK_FD_QUERY)."""
         ...
 
+    def needs_to_read_all(self, creds: Creds) -> str:
+        """What this caller lacks to read what all tasks have open and cgroups have attached."""
+        ...
+
     def sees_all(self, creds: Creds, obj: Owned) -> bool:
         """Whether a holder of a program's fd is told all of it."""
         ...
@@ -103,6 +108,12 @@ class LinuxPolicy:
     def may_look(self, creds: Creds, uid: int) -> bool:
         return creds.has(Cap.SYS_ADMIN)
 
+    def needs_to_read_all(self, creds: Creds) -> str:
+        # an iterator is a tracing program: is_perfmon_prog_type()
+        if self.capable(creds, Cap.BPF) and self.capable(creds, Cap.PERFMON):
+            return ""
+        return "CAP_BPF and CAP_PERFMON"
+
     def sees_all(self, creds: Creds, obj: Owned) -> bool:
         return self.capable(creds, Cap.BPF)
 
@@ -127,6 +138,9 @@ class OwnerPolicy:
 
     def may_look(self, creds: Creds, uid: int) -> bool:
         return creds.uid in (0, uid)
+
+    def needs_to_read_all(self, creds: Creds) -> str:
+        return "root" if creds.uid else ""
 
     def sees_all(self, creds: Creds, obj: Owned) -> bool:
         return creds.uid in (0, obj.uid)

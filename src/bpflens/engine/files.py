@@ -22,6 +22,10 @@ class Node:
 
     anon: ClassVar[str] = "/dev/null"
     """What readlink of /proc/PID/fd/N says."""
+    mnt_id: ClassVar[int] = 15
+    """The mount that its inode is in, as fdinfo tells: of anonymous inodes."""
+    inode: int = 1057
+    """All anonymous inodes are one."""
 
     def hold(self) -> None:
         """One more file, or pin, or other kernel object refers to this."""
@@ -43,15 +47,28 @@ N = TypeVar("N", bound=Node)
 class File:
     """A file description: what dup, fork and SCM_RIGHTS share."""
 
-    __slots__ = ("creds", "fds", "mode", "name", "node")
+    __slots__ = ("_name", "creds", "fds", "mode", "node")
 
     def __init__(self, node: Node, mode: int, creds: Creds, name: str = "") -> None:
         self.node = node
         self.mode = mode
         self.creds = creds
         """Who opened it; raw dumps ask this one, not the caller."""
-        self.name = name or node.anon
+        self._name = name
         self.fds = 0
+        """How many fds, and messages on their way, have it."""
+
+    @property
+    def name(self) -> str:
+        """What readlink of /proc/PID/fd/N says."""
+        return self._name or self.node.anon
+
+    def put(self) -> None:
+        """One fd, or message, less has it; with the last one the object loses a reference."""
+        self.fds -= 1
+        if not self.fds:
+            self.node.closed(self)
+            self.node.drop()
 
     @property
     def readable(self) -> bool:
@@ -109,15 +126,12 @@ class FdTable:
         return file
 
     def close(self, fd: int) -> None:
-        """Close one fd; with the last one of a description the object loses a reference."""
+        """Close one fd: `File.put`."""
         file = self.files.pop(fd, None)
         if file is None:
             raise err(errno.EBADF)
         heapq.heappush(self._free, fd)
-        file.fds -= 1
-        if not file.fds:
-            file.node.closed(file)
-            file.node.drop()
+        file.put()
 
     def dup(self, fd: int) -> int:
         """A second number for the same description."""

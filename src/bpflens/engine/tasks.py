@@ -6,13 +6,16 @@ import errno
 from typing import TYPE_CHECKING
 
 from bpflens.engine.call import err
-from bpflens.engine.creds import Creds
+from bpflens.engine.creds import Cap, Creds
 from bpflens.engine.files import O_RDONLY, O_RDWR, FdTable, File, Node
 from bpflens.port.doors import Doors
 
 if TYPE_CHECKING:
+    from bpflens.engine.bpffs import Bpffs
+    from bpflens.engine.cgroups import Cgroup
     from bpflens.engine.engine import Engine
     from bpflens.engine.maps.mapping import Mapping
+    from bpflens.engine.mounts import MountNs
     from bpflens.engine.net import NetNs
     from bpflens.port.memory import Memory
 
@@ -20,12 +23,20 @@ if TYPE_CHECKING:
 class Task:
     """A process with one thread. `doors()` gives what `bpflens.model` and all above work on."""
 
-    def __init__(self, engine: Engine, creds: Creds, comm: str, limit: int, netns: NetNs) -> None:
+    cgroup: Cgroup
+
+    def __init__(self, engine: Engine, creds: Creds, comm: str, limit: int) -> None:
         self.engine = engine
         self.creds = creds
         self.comm: str = comm
-        self.netns = netns
+        self.command: list[str] = [comm]
+        """Its arguments."""
         self.pid = 0
+        self.parent = 0
+        self.start = engine.clock().boottime
+        self._netns, self._mntns = engine.netns, engine.mntns
+        self._netns.hold()
+        self._mntns.hold()
         self.files = FdTable(limit)
         for _ in range(3):
             self.files.add(File(Node(), O_RDWR, creds))
@@ -34,6 +45,80 @@ class Task:
         """bpf(2), see `BpfPort.bpf`."""
         return self.engine.bpf(self, cmd, attr, size, mem)
 
+    # --- namespaces
+
+    @property
+    def netns(self) -> NetNs:
+        """The network namespace that it is in."""
+        return self._netns
+
+    @netns.setter
+    def netns(self, there: NetNs) -> None:
+        there.hold()
+        self._netns.drop()
+        self._netns = there
+
+    @property
+    def mntns(self) -> MountNs:
+        """The mount namespace that it is in."""
+        return self._mntns
+
+    @mntns.setter
+    def mntns(self, there: MountNs) -> None:
+        there.hold()
+        self._mntns.drop()
+        self._mntns = there
+
+    def unshare_net(self) -> NetNs:
+        """unshare(CLONE_NEWNET): from here on in a new network namespace."""
+        from bpflens.engine.net import NetNs
+
+        self.netns = NetNs(self.engine)
+        self.engine.work()
+        return self.netns
+
+    def unshare_mounts(self) -> MountNs:
+        """unshare(CLONE_NEWNS): from here on in a copy of its mount namespace."""
+        from bpflens.engine.mounts import MountNs
+
+        self.mntns = MountNs(self.engine, self.mntns)
+        self.engine.work()
+        return self.mntns
+
+    def mount_bpffs(self, path: str) -> Bpffs:
+        """Mount a new bpffs, in its mount namespace."""
+        return self.mntns.mount_bpffs(path)
+
+    # --- paths and other tasks
+
+    def way(self, path: str) -> tuple[MountNs, list[str]]:
+        """The mount namespace that an absolute path leads through, and the names from its root:
+        /proc/PID/root is the root of that process."""
+        mntns, names = self.mntns, [name for name in path.split("/") if name not in ("", ".")]
+        while names[:1] == ["proc"] and names[2:3] == ["root"]:
+            task = self.look(names[1])
+            self.may_access(task)
+            mntns, names = task.mntns, names[3:]
+        return mntns, names
+
+    def look(self, name: str) -> Task:
+        """The task that a name in /proc stands for; ENOENT."""
+        if name in ("self", "thread-self"):
+            return self
+        task = self.engine.tasks.get(int(name)) if name.isdecimal() else None
+        if task is None:
+            raise err(errno.ENOENT)
+        return task
+
+    def may_access(self, other: Task) -> None:
+        """__ptrace_may_access(), PTRACE_MODE_FSCREDS; EACCES."""
+        mine, its = self.creds, other.creds
+        same = (mine.uid, mine.gid) == (its.uid, its.gid) and not its.caps & ~mine.caps
+        if other is not self and not same and not mine.has(Cap.SYS_PTRACE):
+            raise err(errno.EACCES)
+
+    # --- files
+
     def close(self, fd: int) -> None:
         """close(2). What loses its last reference is gone when this returns."""
         self.files.close(fd)
@@ -41,7 +126,7 @@ class Task:
 
     def open(self, path: str) -> int:
         """open(2), O_RDONLY, of what a command may be pointed at: a directory, also of a cgroup,
-        or /proc/PID/ns/net. Raises OSError."""
+        or a namespace. Raises OSError."""
         from bpflens.engine.host import EngineHost
 
         return self.add(EngineHost(self).node(path), O_RDONLY)
@@ -56,7 +141,8 @@ class Task:
         return self.files.dup(fd)
 
     def send(self, fd: int, to: Task) -> int:
-        """Pass an open file to another task (SCM_RIGHTS); returns its number there."""
+        """Pass an open file to another task (SCM_RIGHTS), which takes it at once; returns its
+        number there."""
         return to.files.add(self.files.file(fd))
 
     def mmap(self, fd: int, length: int, *, write: bool = False, offset: int = 0) -> Mapping:
@@ -65,28 +151,34 @@ class Task:
 
         return map_memory(self.files.file(fd), length, write, offset)
 
+    # --- its life
+
     def fork(self, creds: Creds | None = None, comm: str = "") -> Task:
-        """A child that shares every open file description."""
+        """A child that shares every open file description, and is in the same namespaces."""
         child = self.engine.task(creds=creds or self.creds, comm=comm or self.comm)
         for fd in list(child.files.files):
             child.files.close(fd)
         child.files = self.files.copy()
-        child.netns = self.netns
+        child.netns, child.mntns = self.netns, self.mntns
+        child.cgroup, child.parent = self.cgroup, self.pid
         return child
 
     def exit(self) -> None:
         """Close everything and leave."""
         for fd in list(self.files.files):
             self.files.close(fd)
-        self.engine.tasks.pop(self.pid, None)
+        if self.engine.tasks.pop(self.pid, None):
+            self._netns.drop()
+            self._mntns.drop()
         self.engine.work()
 
     def doors(self) -> Doors:
         """The doors of the engine as this task sees it."""
+        from bpflens.engine.bulk import EngineBulk
         from bpflens.engine.host import EngineHost
         from bpflens.engine.net import EngineNet
 
-        return Doors(bpf=self, host=EngineHost(self), net=EngineNet(self))
+        return Doors(self, EngineHost(self), EngineNet(self), EngineBulk(self))
 
     def capable(self, cap: int) -> bool:
         """Whether the policy lets this task do what needs `cap`."""

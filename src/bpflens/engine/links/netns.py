@@ -38,6 +38,10 @@ class NetnsLink(Link):
             self.netns.hooks[self.attach_type].remove(self)
             self.netns = None
 
+    def netns_gone(self) -> None:
+        """bpf_netns_link_auto_detach()."""
+        self.netns = None
+
     def detach(self) -> None:
         self.release()
 
@@ -142,6 +146,7 @@ class NetfilterLink(Link):
     def release(self) -> None:
         if self.netns:
             self.netns.filters.remove(self)
+            self.netns.drop()
             self.netns = None
 
     def detach(self) -> None:
@@ -187,6 +192,7 @@ def netfilter(call: Call, attr: LinkCreate, prog: Prog) -> int:
         if any(other.place[:3] == made.place[:3] for other in netns.filters):
             raise err(errno.EBUSY)
         netns.filters.append(made)
+        netns.hold()
         made.netns = netns
 
     return finish(call, made, attach)

@@ -1,0 +1,80 @@
+"""The bulk door: rows from the engine's own tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bpflens.abi.rows import FileKind, FileRow
+from bpflens.engine.links.base import Link
+from bpflens.engine.links.commands import Iterator
+from bpflens.engine.net import Socket
+from bpflens.engine.objects import Object
+from bpflens.engine.perf import PerfEvent
+from bpflens.errors import Denied, Unsupported
+from bpflens.port.doors import BpfPort, Rows
+
+if TYPE_CHECKING:
+    from bpflens.engine.files import Node
+    from bpflens.engine.tasks import Task
+
+_KINDS = {
+    "prog": FileKind.PROGRAM,
+    "map": FileKind.MAP,
+    "link": FileKind.LINK,
+    "btf": FileKind.BTF,
+}
+
+
+class EngineBulk:
+    """`BulkPort` of a task. Who may use it are those who could load an iterator on Linux."""
+
+    def __init__(self, task: Task) -> None:
+        self._task = task
+
+    def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
+        """See `BulkPort.programs`: the plain calls cost nothing here."""
+        raise Unsupported("the engine tells of programs one by one")
+
+    def files(self, bpf: BpfPort, keep: str | None) -> Rows:
+        """See `BulkPort.files`. Raises Denied."""
+        self._check()
+        return Rows(
+            b"".join(
+                row
+                for task in list(self._task.engine.tasks.values())
+                for fd, file in sorted(task.files.files.items())
+                if (row := _row(task.pid, fd, file.node))
+            )
+        )
+
+    def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
+        """See `BulkPort.cgroups`."""
+        raise Unsupported("cgroups are not read in bulk yet")
+
+    def _check(self) -> None:
+        needs = self._task.engine.policy.needs_to_read_all(self._task.creds)
+        if needs:
+            raise Denied("what others have open is not told", needs)
+
+
+def _row(pid: int, fd: int, node: Node) -> bytes:
+    """What a file is open on, if that has to do with BPF."""
+    row = FileRow(pid=pid, fd=fd)
+    if isinstance(node, Object):
+        row.kind, row.id = _KINDS[node.space], node.id
+    elif isinstance(node, Iterator):
+        row.kind, row.prog_id = FileKind.ITERATOR, _program(node.link)
+    elif isinstance(node, PerfEvent) and node.prog:
+        row.kind, row.prog_id, row.cookie = FileKind.PERF_EVENT, node.prog.id, node.cookie
+    elif isinstance(node, Socket):
+        row.kind = FileKind.SOCKET
+        row.prog_id = node.filter.id if node.filter else 0
+        row.reuseport_id = node.group.prog.id if node.group and node.group.prog else 0
+        if row.prog_id or row.reuseport_id:
+            return row.encode() + node.row.encode()
+        return b""
+    return row.encode() if row.kind else b""
+
+
+def _program(link: Link) -> int:
+    return link.prog.id if link.prog else 0
