@@ -230,7 +230,7 @@ def unpin(directory: Directory) -> None:
     for name, entry in list(directory.entries.items()):
         if isinstance(entry, Pin):
             directory.unlink(name)
-        else:
+        elif isinstance(entry, Directory):
             unpin(entry)
 
 

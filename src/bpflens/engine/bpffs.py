@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from bpflens.abi.attrs import ObjPath
 from bpflens.abi.enums import Cmd, MapFlag
@@ -14,6 +14,7 @@ from bpflens.engine.objects import ACCESS, Object, access_mode, open_object
 
 if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
+    from bpflens.engine.mounts import MountNs
     from bpflens.engine.tasks import Task
     from bpflens.port.memory import Memory
 
@@ -38,6 +39,27 @@ class Pin:
         granted = self.mode >> 6 if creds.uid == self.uid else self.mode
         return creds.uid == 0 or granted & wanted == wanted
 
+    def let_go(self) -> None:
+        """The reference goes; the object may go with it."""
+        self.obj.closed(None)  # type: ignore[arg-type]
+        self.obj.drop()
+
+
+class Regular(Node):
+    """A file with bytes in it, such as a program that probes are put in."""
+
+    __slots__ = ("data", "path", "probes")
+
+    def __init__(self, path: str, data: bytes) -> None:
+        self.path = path
+        self.data = data
+        self.probes: list[tuple[int, int]] = []
+        """Offsets of uprobes, each with that of its semaphore."""
+
+    @property
+    def anon(self) -> str:  # type: ignore[override]
+        return self.path
+
 
 class Directory(Node):
     """A directory, of a bpffs or of something else."""
@@ -50,7 +72,7 @@ class Directory(Node):
         self.engine = engine
         self.parent = parent
         self.bpffs: Bpffs | None = parent.bpffs if parent else None
-        self.entries: dict[str, Directory | Pin] = {}
+        self.entries: dict[str, Entry] = {}
         self.uid = 0
         self.mode = 0o1777 if parent and parent.bpffs else 0o755
 
@@ -60,20 +82,19 @@ class Directory(Node):
         for name in path.split("/"):
             if name:
                 entry = found.entries.setdefault(name, Directory(self.engine, found))
-                if isinstance(entry, Pin):
+                if not isinstance(entry, Directory):
                     raise err(errno.ENOTDIR)
                 found = entry
         return found
 
-    def mount(self, path: str) -> Bpffs:
-        """Mount a new bpffs at a path."""
-        place = self.make(path)
-        made = Bpffs(self.engine, place.parent)
-        assert place.parent is not None
-        place.parent.entries[path.rstrip("/").rpartition("/")[2]] = made
+    def file(self, path: str, data: bytes) -> Regular:
+        """A new file at a path below the root."""
+        folder, _, name = path.rpartition("/")
+        made = Regular(path, data)
+        self.make(folder).entries[name] = made
         return made
 
-    def look(self, name: str) -> Directory | Pin | None:
+    def look(self, name: str) -> Entry | None:
         """The entry of that name. bpf_lookup() keeps names with dots for later."""
         if name == "..":
             return self.parent or self
@@ -89,20 +110,53 @@ class Directory(Node):
         if not isinstance(entry, Pin):
             raise err(errno.EISDIR if entry else errno.ENOENT)
         del self.entries[name]
-        entry.obj.closed(None)  # type: ignore[arg-type]
-        entry.obj.drop()
+        entry.let_go()
         self.engine.work()
+
+    def take(self) -> list[Entry]:
+        """All entries, which are not here any more."""
+        found = list(self.entries.values())
+        self.entries.clear()
+        return found
+
+    def hold(self) -> None:
+        if self.bpffs:
+            self.bpffs.users += 1
+
+    def drop(self) -> None:
+        if self.bpffs:
+            self.bpffs.users -= 1
+            if not self.bpffs.users:
+                self.engine.later(self.bpffs.let_go)
 
 
 class Bpffs(Directory):
-    """The root of a bpffs."""
+    """The root of a bpffs. It goes with its last mount, or open directory: then what is pinned in
+    it is let go."""
 
-    __slots__ = ()
+    __slots__ = ("device", "users")
 
     def __init__(self, engine: Engine, parent: Directory | None) -> None:
         super().__init__(engine, parent)
         self.bpffs = self
         self.mode = 0o1777
+        self.device = engine.superblock()
+        """Minor device number: the same for every mount of this file system."""
+        self.users = 0
+
+    def let_go(self) -> None:
+        """bpf_free_inode() for all that is left."""
+        waiting: list[Directory] = [self]
+        while waiting:
+            for entry in waiting.pop().take():
+                if isinstance(entry, Directory):
+                    waiting.append(entry)
+                elif isinstance(entry, Pin):
+                    entry.let_go()
+
+
+Entry: TypeAlias = Directory | Pin | Regular
+"""What a name in a directory stands for."""
 
 
 def read_string(mem: Memory, at: int, limit: int) -> bytes:
@@ -124,21 +178,33 @@ def read_string(mem: Memory, at: int, limit: int) -> bytes:
     return out
 
 
-def resolve(task: Task, path: bytes, start: Directory | None) -> tuple[Directory, str]:
-    """The directory that the last name of a path is in, and that name."""
-    text = path.decode(errors="surrogateescape")
-    found = task.engine.root if start is None or text.startswith("/") else start
-    names = [name for name in text.split("/") if name not in ("", ".")]
-    if not names:
-        return found, ""
+def walk(task: Task, path: str, start: Directory | None) -> tuple[MountNs, Directory, str]:
+    """The way to the last name of a path: the mount namespace that it leads through, the directory
+    that the name is in, and the name, which is empty where the path is no more than that."""
+    mntns, names = task.mntns, path.split("/")
+    if path.startswith("/") or start is None:
+        mntns, names = task.way(path)
+        start = mntns.cross(task.engine.root)
+    names = [name for name in names if name not in ("", ".")]
+    way = [start]
     for name in names[:-1]:
-        entry = found.look(name)
+        if name == ".." and len(way) > 1:
+            way.pop()
+            continue
+        entry = way[-1].look(name)
         if entry is None:
             raise err(errno.ENOENT)
-        if isinstance(entry, Pin):
+        if not isinstance(entry, Directory):
             raise err(errno.ENOTDIR)
-        found = entry
-    return found, names[-1] + ("/" if text.endswith("/") else "")
+        way.append(mntns.cross(entry))
+    if not names:
+        return mntns, start, ""
+    return mntns, way[-1], names[-1] + ("/" if path.endswith("/") else "")
+
+
+def resolve(task: Task, path: bytes, start: Directory | None) -> tuple[Directory, str]:
+    """The directory that the last name of a path is in, and that name."""
+    return walk(task, path.decode(errors="surrogateescape"), start)[1:]
 
 
 def _place(call: Call, attr: ObjPath) -> tuple[Directory, str]:
@@ -190,7 +256,7 @@ def obj_get(call: Call, attr: ObjPath) -> int:
     entry = where.look(name.rstrip("/")) if name else where
     if entry is None:
         raise err(errno.ENOENT)
-    if isinstance(entry, Pin) and name.endswith("/"):
+    if not isinstance(entry, Directory) and name.endswith("/"):
         raise err(errno.ENOTDIR)
     if not isinstance(entry, Pin) or not entry.grants(call.task.creds, mode):
         raise err(errno.EACCES)

@@ -65,6 +65,7 @@ class Special:
         return value
 
 
+_STRUCT_OPS = "bpf_struct_ops_"
 _SPECIAL = {"bpf_spin_lock": 4, "bpf_timer": 16, "bpf_wq": 16, "bpf_refcount": 4}
 """Structs with a meaning inside a value, and their sizes (btf_parse_fields())."""
 
@@ -149,15 +150,24 @@ class BtfObject(Object):
                 lock = lock or inner.name == "bpf_spin_lock"
         return Special(tuple(fields), lock) if fields else None
 
-    def struct_ops_size(self, id: int) -> int:
-        """The size of a struct_ops value type of the kernel; 0 if the type is none."""
+    def struct_ops(self, id: int) -> t.Struct | None:
+        """The value type of a struct_ops map; None if the type is none."""
         try:
             found = self.types[id]
         except FormatError:
-            return 0
-        if isinstance(found, t.Struct) and found.name.startswith("bpf_struct_ops_"):
-            return found.size
-        return 0
+            return None
+        if isinstance(found, t.Struct) and found.name.startswith(_STRUCT_OPS):
+            return found
+        return None
+
+    def has_struct_ops(self, table: t.Struct) -> bool:
+        """Whether there are struct_ops of this type of table: bpf_struct_ops_find()."""
+        return self.types.find(_STRUCT_OPS + table.name, t.Struct) is not None
+
+    def is_function_pointer(self, id: int) -> bool:
+        """btf_type_resolve_func_ptr()."""
+        found = self.type(id)
+        return isinstance(found, t.Ptr) and isinstance(self.type(found.to), t.FuncProto)
 
     def info(self, call: Call, file: File, data: bytearray, told: int) -> None:
         """btf_get_info_by_fd(): a name that does not fit is told with the error."""

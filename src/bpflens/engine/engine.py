@@ -7,9 +7,10 @@ is given to its constructor.
 from __future__ import annotations
 
 import errno
+import itertools
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any
 
 from bpflens.abi.enums import Cmd
@@ -22,8 +23,10 @@ from bpflens.engine.cgroups import Cgroup
 from bpflens.engine.creds import POLICIES, Cap, Creds, Policy
 from bpflens.engine.ids import Idr
 from bpflens.engine.info import nonzero
+from bpflens.engine.mounts import MountNs
 from bpflens.engine.net import NetNs
 from bpflens.engine.release import RELEASES
+from bpflens.engine.symbols import Symbols
 from bpflens.engine.tasks import Task
 from bpflens.port.doors import Clock
 
@@ -43,6 +46,7 @@ class Engine:
 
     `release` is "6.1", "6.12" or "6.18"; `policy` is "owner" (the same user as the maker, or root)
     or "linux" (capabilities). `vmlinux` is the kernel's BTF, if programs are to name its types.
+    `without` are options of its configuration: NETKIT, FPROBE, UPROBES, BPF_LSM can be left out.
     """
 
     def __init__(
@@ -53,9 +57,11 @@ class Engine:
         clock: Callable[[], Clock] | None = None,
         seed: int = 0,
         vmlinux: bytes = b"",
+        without: Collection[str] = (),
     ) -> None:
         self.release = RELEASES[release]
         self.policy: Policy = POLICIES[policy](self.release)
+        self.without = frozenset(without)
         self.cpus = cpus
         self.memory = 1 << 32
         """Bytes of the machine."""
@@ -72,8 +78,13 @@ class Engine:
             "net/core/bpf_jit_harden": 0,
             "net/core/bpf_jit_enable": 1,
             "kernel/perf_event_paranoid": 2,
+            "kernel/random/boot_id": f"{seed & 0xFFFFFFFF:08x}-b007-4000-8000-{0xE46143:012x}",
         }
         self.tracepoints = {"sched_switch", "sched_process_exec", "sys_enter", "sys_exit"}
+        self.trampolines: dict[tuple[bool, int, int], list[Any]] = {}
+        """Functions with programs at them → their links."""
+        self.congestion: dict[bytes, Any] = {b"cubic": None, b"reno": None}
+        """TCP's congestion controls by name → the map, if it is one of BPF's."""
         self.stats_users = 0
         self._clock = clock
         self._ticks = 0
@@ -89,16 +100,20 @@ class Engine:
             for cmd, known in COMMANDS.items()
             if cmd < self.release.commands
         }  # fmt: skip
+        self._pids = itertools.count(1)
+        self._mount_ids = itertools.count(21)
+        self._superblocks = itertools.count(21)
         self.netns = NetNs(self)
-        self.named_netns: dict[str, NetNs] = {}
-        """Those that are mounted below /run/netns, where ip-netns(8) puts them."""
+        self.netns.hold()
         self.cgroup = Cgroup(self, None, "")
         self.root = Directory(self)
-        self.mounts: dict[str, Bpffs] = {}
         for path in ("/tmp", "/proc", "/run", "/sys/fs/cgroup"):
             self.root.make(path)
+        self.mntns = MountNs(self)
+        self.mntns.hold()
         self.mount_bpffs("/sys/fs/bpf")
         self.vmlinux = BtfObject.of_kernel(self, vmlinux)
+        self.symbols = Symbols(self.vmlinux)
 
     # --- the world
 
@@ -110,18 +125,33 @@ class Engine:
         comm: str = "task",
         nofile: int = 1 << 20,
         creds: Creds | None = None,
+        cgroup: str = "/",
     ) -> Task:
-        """A new process. `caps` None means all for root, none for others."""
+        """A new process in a cgroup that there is, or that is made. `caps` None means all for
+        root, none for others."""
         creds = creds or Creds(uid, uid if gid is None else gid, caps)
-        task = Task(self, creds, comm, nofile, self.netns)
-        task.pid = max(self.tasks, default=0) + 1
+        task = Task(self, creds, comm, nofile)
+        task.pid = next(self._pids)
+        task.cgroup = self.cgroup.make_all(cgroup)
         self.tasks[task.pid] = task
         return task
 
+    @property
+    def mounts(self) -> dict[str, Bpffs]:
+        """Every bpffs of the first mount namespace, by its path."""
+        return self.mntns.bpffs
+
     def mount_bpffs(self, path: str) -> Bpffs:
-        """Mount a new bpffs."""
-        self.mounts[path] = self.root.mount(path)
-        return self.mounts[path]
+        """Mount a new bpffs, in the first mount namespace."""
+        return self.mntns.mount_bpffs(path)
+
+    def mount_id(self) -> int:
+        """A number for a new mount."""
+        return next(self._mount_ids)
+
+    def superblock(self) -> int:
+        """A minor device number for a new file system that is on no device."""
+        return next(self._superblocks)
 
     def clock(self) -> Clock:
         """What time it is."""

@@ -24,12 +24,13 @@ from bpflens.engine.maps import (
     other,
     redirect,
     sockets,
+    struct_ops,
 )
 from bpflens.engine.progs import load
 
 FAMILIES = (
     array, batch, bpffs, btfs, cgroup, commands, create, elements, hash, info, keyless, load, lpm,
-    misc, nested, netns, objects, other, prog_attach, query, redirect, sockets, sockmap, tcx,
-    tracing, xdp,
+    misc, nested, netns, objects, other, prog_attach, query, redirect, sockets, sockmap,
+    struct_ops, tcx, tracing, xdp,
 )  # fmt: skip
 """Imported so that they register what they have."""

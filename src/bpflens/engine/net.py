@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bpflens.abi.enums import AttachType, ProgType
 from bpflens.abi.netlink import (
@@ -16,11 +16,13 @@ from bpflens.abi.netlink import (
     NlMsgType,
     XdpAttached,
 )
+from bpflens.abi.rows import SocketRow
 from bpflens.engine import tc
 from bpflens.engine.call import err
 from bpflens.engine.creds import Cap
 from bpflens.engine.files import Node
 from bpflens.engine.netlink import nested, nla, parse
+from bpflens.errors import ENOTSUPP
 
 if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
@@ -39,23 +41,71 @@ _XDP_MODES = (
 )
 _ARPHRD_ETHER, _ARPHRD_LOOPBACK = 1, 772
 _UP = 0x1 | 0x40  # IFF_UP, IFF_RUNNING
+_FAMILIES = {"unix": 1, "inet": 2, "xdp": 44}
+_SOCK_DGRAM = 2
+
+
+class ReuseGroup:
+    """Sockets that share a port, and the program that chooses among them (struct
+    sock_reuseport)."""
+
+    __slots__ = ("members", "prog")
+
+    def __init__(self) -> None:
+        self.members = 0
+        self.prog: Prog | None = None
+
+    def attach(self, prog: Prog | None) -> None:
+        """reuseport_attach_prog(); None takes off what is there."""
+        if prog:
+            prog.hold()
+        if self.prog:
+            self.prog.drop()
+        self.prog = prog
 
 
 class Socket(Node):
     """A socket; what it is good for is said by whoever makes it."""
 
-    __slots__ = ("cookie", "established", "filter", "reuseport")
+    __slots__ = (
+        "cookie", "established", "family", "filter", "group", "maps", "netns", "row",
+    )  # fmt: skip
 
-    anon = "socket:[1]"
+    mnt_id: ClassVar[int] = 10
 
     def __init__(
-        self, cookie: int = 1, *, established: bool = False, reuseport: bool = False
-    ) -> None:
+        self, cookie: int = 1, *, established: bool = False, reuseport: bool = False,
+        beside: Socket | None = None, family: str = "inet", row: SocketRow | None = None,
+        netns: NetNs | None = None,
+    ) -> None:  # fmt: skip
+        """`reuseport` makes a group of its own, `beside` joins that of another socket; `family` is
+        inet, unix or xdp."""
         self.cookie = cookie
+        self.row = row or SocketRow(family=_FAMILIES[family], type=_SOCK_DGRAM)
+        """What it is bound to, as the bulk door tells it."""
+        self.netns = netns
+        if netns:
+            netns.hold()
+            self.row.netns, self.row.inode = netns.inode, netns.engine.inode() & 0xFFFFFFF
         self.established = established
-        self.reuseport = reuseport
+        self.family = family
+        self.group: ReuseGroup | None = ReuseGroup() if reuseport else None
+        if beside:
+            self.group = beside.group
+        if self.group:
+            self.group.members += 1
         self.filter: Prog | None = None
         """SO_ATTACH_BPF."""
+        self.maps: set[Any] = set()
+        """Maps that this is in; they do not keep it."""
+
+    @property
+    def inode(self) -> int:  # type: ignore[override]
+        return self.row.inode
+
+    @property
+    def anon(self) -> str:  # type: ignore[override]
+        return f"socket:[{self.inode}]"
 
     def attach(self, prog: Prog) -> None:
         """setsockopt(SO_ATTACH_BPF)."""
@@ -64,16 +114,49 @@ class Socket(Node):
             self.filter.drop()
         self.filter = prog
 
+    def attach_reuseport(self, prog: Prog) -> None:
+        """setsockopt(SO_ATTACH_REUSEPORT_EBPF): reuseport_attach_bpf()."""
+        if prog.type not in (ProgType.SOCKET_FILTER, ProgType.SK_REUSEPORT):
+            raise err(errno.EINVAL)
+        if prog.type == ProgType.SK_REUSEPORT and self.family != "inet":
+            raise err(ENOTSUPP)
+        if not self.group:
+            raise err(errno.EINVAL)
+        self.group.attach(prog)
+
+    def detach_reuseport(self) -> None:
+        """setsockopt(SO_DETACH_REUSEPORT_BPF): reuseport_detach_prog()."""
+        if not self.group:
+            raise err(errno.EINVAL)
+        if not self.group.prog:
+            raise err(errno.ENOENT)
+        self.group.attach(None)
+
     def drop(self) -> None:
+        """It is closed, and goes from all maps."""
+        for one in self.maps:
+            one.socket_gone(self)
+        self.maps.clear()
         if self.filter:
             self.filter.drop()
             self.filter = None
+        if self.group:
+            self.group.members -= 1
+            if not self.group.members:
+                self.group.attach(None)
+            self.group = None
+        if self.netns:
+            self.netns.drop()
+            self.netns = None
 
 
 class Device:
     """A network device. `native` says whether its driver has ndo_bpf."""
 
-    __slots__ = ("clsact", "index", "ingress_queue", "name", "native", "netns", "tcx", "xdp")
+    __slots__ = (
+        "clsact", "index", "ingress_queue", "name", "native", "netns", "peer", "primary", "tcx",
+        "xdp",
+    )  # fmt: skip
 
     def __init__(self, netns: NetNs, index: int, name: str, native: bool) -> None:
         self.netns = netns
@@ -83,6 +166,11 @@ class Device:
         self.xdp: dict[int, tuple[Prog, Any]] = {}
         """Mode → program, and the link that holds it or None."""
         self.tcx: dict[int, Mprog] = {}
+        """Attach type, of tcx or netkit → the programs there."""
+        self.peer: Device | None = None
+        """The other end, if this is one of a pair of netkit devices."""
+        self.primary = False
+        """Whether it is the end from which programs come to both."""
         self.clsact: tc.Clsact | None = None
         self.ingress_queue = False
         """Whether it ever had a qdisc there: what is told of none depends on that."""
@@ -128,7 +216,11 @@ class Device:
             old.drop()
 
     def remove(self) -> None:
-        """The device goes: links to it stay, attached to nothing."""
+        """The device goes: links to it stay, attached to nothing. Of a pair both go."""
+        peer, self.peer = self.peer, None
+        if peer:
+            peer.peer = None
+            peer.remove()  # netkit_del_link()
         for mode, (_prog, link) in list(self.xdp.items()):
             if link:
                 link.target_gone()
@@ -164,13 +256,19 @@ class Device:
 
 
 class NetNs(Node):
-    """A network namespace; `hooks` holds what is attached to itself, by attach type."""
+    """A network namespace; `hooks` holds what is attached to itself, by attach type.
 
-    __slots__ = ("_next", "devices", "engine", "filters", "hooks", "inode")
+    Tasks in it, its names, open files of it and sockets keep it; its devices go with it.
+    """
+
+    __slots__ = ("_next", "devices", "engine", "filters", "hooks", "inode", "users")
+
+    mnt_id: ClassVar[int] = 3
 
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.inode = engine.inode()
+        self.users = 0
         self.devices: dict[int, Device] = {}
         self.hooks: dict[int, list[Any]] = {}
         self.filters: list[Any] = []
@@ -178,11 +276,40 @@ class NetNs(Node):
         self._next = 1
         self.add("lo", native=False)
 
+    @property
+    def anon(self) -> str:  # type: ignore[override]
+        return f"net:[{self.inode}]"
+
+    def hold(self) -> None:
+        self.users += 1
+
+    def drop(self) -> None:
+        self.users -= 1
+        if not self.users:
+            self.engine.later(self.free)
+
+    def free(self) -> None:
+        """cleanup_net(): netns_bpf_pernet_pre_exit(), then the devices."""
+        for there in self.hooks.values():
+            for one in there:
+                getattr(one, "netns_gone", one.drop)()  # a link stays, a program goes
+        self.hooks.clear()
+        for device in list(self.devices.values()):
+            if device.index in self.devices:  # not gone with its peer
+                device.remove()
+
     def add(self, name: str, native: bool = True) -> Device:
         """A new device with the next index."""
         device = Device(self, self._next, name, native)
         self.devices[self._next] = device
         self._next += 1
+        return device
+
+    def add_netkit(self, name: str, peer: str = "") -> Device:
+        """A pair of netkit devices, of which the primary one is given. Since: 6.7."""
+        other = self.add(peer or f"{name}_peer", native=False)
+        device = self.add(name, native=False)
+        device.primary, device.peer, other.peer = True, other, device
         return device
 
 

@@ -20,6 +20,7 @@ class PerfEvent(Node):
     __slots__ = (
         "config",
         "cookie",
+        "counter",
         "kind",
         "name",
         "offset",
@@ -40,6 +41,7 @@ class PerfEvent(Node):
         config: int = 0,
         offset: int = 0,
         return_probe: bool = False,
+        counter: int = 0,
     ) -> None:
         self.kind = kind
         self.name = name
@@ -47,6 +49,8 @@ class PerfEvent(Node):
         self.config = config
         self.offset = offset
         self.return_probe = return_probe
+        self.counter = counter
+        """Offset of the semaphore that says whether a uprobe is in use (ref_ctr_offset)."""
         self.prog: Prog | None = None
         self.cookie = 0
         self.refs = 0

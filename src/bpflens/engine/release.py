@@ -55,6 +55,16 @@ class Release(NamedTuple):
     """Whether programs at a cgroup may be ordered."""
     raw_tracepoint_cookie: bool = True
     """Whether the info of a raw tracepoint's link has a cookie."""
+    uprobe_counter: bool = True
+    """Whether a perf event's uprobe tells its ref_ctr_offset."""
+    struct_ops_links: bool = True
+    """Whether tables of functions can be registered by links."""
+    probe_lines: bool = True
+    """Whether links at perf events and at many probes have lines of their own in fdinfo."""
+    multi_flags: bool = True
+    """Whether links to many probes refuse flags of links."""
+    tracing_cookie: bool = True
+    """Whether the info of a tracing link has a cookie."""
 
 
 RELEASES: dict[str, Release] = {
@@ -63,6 +73,7 @@ RELEASES: dict[str, Release] = {
         "6.12",
         attr_size=152,
         commands=Cmd.PROG_STREAM_READ_BY_FD,
+        attach_types=AttachType.TRACE_UPROBE_SESSION,
         tag_hash="sha1",
         # no excl_prog_hash; no signature, keyring_id, fd_array_cnt; no token for BTF ids
         ends={Cmd.MAP_CREATE: 80, Cmd.PROG_LOAD: 148, Cmd.BTF_GET_FD_BY_ID: 4},
@@ -71,6 +82,9 @@ RELEASES: dict[str, Release] = {
         map_info_echo=False,
         stack_trace_pops=False,
         raw_tracepoint_cookie=False,
+        uprobe_counter=False,
+        probe_lines=False,
+        multi_flags=False,
     ),
     "6.1": Release(
         "6.1",
@@ -88,6 +102,7 @@ RELEASES: dict[str, Release] = {
         perf_link_info=False,
         tracepoint_shared=False,
         sockmap_links=False,
+        struct_ops_links=False,
         cgroup_order=False,
         tag_hash="sha1",
         # no log_true_size, token or multi-attach fields
@@ -108,6 +123,9 @@ RELEASES: dict[str, Release] = {
         map_info_echo=False,
         stack_trace_pops=False,
         raw_tracepoint_cookie=False,
+        uprobe_counter=False,
+        probe_lines=False,
+        multi_flags=False,
         link_info=48,
         prog_flags=0x3F,
         map_tokens=False,

@@ -125,6 +125,10 @@ class Bench(ABC):
         """Take the device away."""
         raise NotOffered("no network devices")
 
+    def netkit(self) -> tuple[int, int]:
+        """The indexes of a new pair of netkit devices, the primary one first. Since: 6.7."""
+        raise NotOffered("no netkit devices")
+
     def netns(self) -> int:
         """An fd of the network namespace that the bench is in."""
         raise NotOffered("no network namespaces")
@@ -133,8 +137,30 @@ class Bench(ABC):
         """A perf event of a tracepoint."""
         raise NotOffered("no perf events")
 
+    def probe(
+        self, kind: str, name: str, offset: int = 0, *, back: bool = False, counter: int = 0
+    ) -> int:
+        """A perf event of a `kprobe` at a function, or a `uprobe` in a file; `back` for returns.
+
+        `counter` is the offset of a uprobe's semaphore.
+        """
+        raise NotOffered("no perf events")
+
+    def ticks(self) -> int:
+        """A perf event of software, that nothing makes happen."""
+        raise NotOffered("no perf events")
+
+    def executable(self) -> str:
+        """The path of a file that a probe can be put in, and that nothing runs."""
+        raise NotOffered("no files")
+
     def socket(self, kind: str) -> int:
-        """An fd of a new socket: `udp` (bound), `tcp` (listening) or `unix`."""
+        """An fd of a new socket: `udp` (bound), `shared` (the same with SO_REUSEPORT), `tcp`
+        (listening), `unix` or `xdp`."""
+        raise NotOffered("no sockets")
+
+    def choose_socket(self, socket: int, prog: int | None) -> None:
+        """setsockopt(SO_ATTACH_REUSEPORT_EBPF), None detaches. Raises OSError."""
         raise NotOffered("no sockets")
 
     def filter_socket(self, socket: int, prog: int) -> None:

@@ -133,7 +133,7 @@ def _devices(calls: Calls, count: int, undo: ExitStack) -> None:
             checked(
                 libc.mount(b"/proc/thread-self/ns/net", path.encode(), None, MS_BIND, None), "bind"
             )
-            rtnetlink.add_veth("inner")
+            rtnetlink.add_pair("inner", "veth")
             index = socket.if_nametoindex("inner")
             link = calls.link_create(
                 LinkCreate(prog_fd=xdp, target_fd=index, attach_type=AttachType.XDP)

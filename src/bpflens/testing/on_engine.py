@@ -130,15 +130,47 @@ class EngineBench(Bench):
     def remove_device(self, ifindex: int) -> None:
         self.task.netns.devices[ifindex].remove()
 
+    def netkit(self) -> tuple[int, int]:
+        netns = self.task.netns
+        made = netns.add_netkit(f"bench{len(netns.devices)}")
+        assert made.peer
+        return made.index, made.peer.index
+
     def netns(self) -> int:
         return self._open(self.task.netns, O_RDONLY)
 
     def tracepoint(self, group: str, name: str) -> int:
         return self._open(PerfEvent("tracepoint", name))
 
+    def probe(
+        self, kind: str, name: str, offset: int = 0, *, back: bool = False, counter: int = 0
+    ) -> int:
+        made = PerfEvent(kind, name, offset=offset, return_probe=back, counter=counter)
+        return self._open(made)
+
+    def ticks(self) -> int:
+        return self._open(PerfEvent(config=9))
+
+    def executable(self) -> str:
+        path = "/usr/bin/bench"
+        folder = self.engine.root.make("/usr/bin")
+        if "bench" not in folder.entries:
+            self.engine.root.file(path, bytes(65536))
+        return path
+
     def socket(self, kind: str) -> int:
         # sock_map_sk_state_allowed(): UDP always, TCP when it is connected
-        return self._open(Socket(cookie=7, established=kind == "udp"))
+        udp = kind in ("udp", "shared")
+        family = kind if kind in ("unix", "xdp") else "inet"
+        shared = kind == "shared"
+        return self._open(Socket(7, established=udp, reuseport=shared, family=family))
+
+    def choose_socket(self, socket: int, prog: int | None) -> None:
+        found = self.task.files.get(socket, Socket)
+        if prog is None:
+            found.detach_reuseport()
+        else:
+            found.attach_reuseport(self.task.files.get(prog, Prog))
 
     def map_memory(
         self, fd: int, length: int, write: bool = False, offset: int = 0

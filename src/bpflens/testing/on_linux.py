@@ -30,10 +30,12 @@ CLONE_NEWNET = 0x40000000
 MS_REC_PRIVATE = 0x4000 | 1 << 18
 MNT_DETACH = 2
 PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241, "riscv64": 241}
-PERF_TYPE_TRACEPOINT = 2
+PERF_TYPE_SOFTWARE, PERF_TYPE_TRACEPOINT = 1, 2
+PERF_COUNT_SW_DUMMY = 9
 PERF_FLAG_FD_CLOEXEC = 8
 PERF_EVENT_IOC_SET_BPF = 0x40042408
-SOL_SOCKET, SO_ATTACH_BPF = 1, 50
+SOL_SOCKET, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_EBPF, SO_DETACH_REUSEPORT_BPF = 1, 50, 52, 68
+AF_XDP = 44
 CAPABILITY_VERSION_3 = 0x20080522
 
 libc = ctypes.CDLL(None, use_errno=True)
@@ -150,7 +152,7 @@ class LinuxBench(Bench):
     def device(self) -> int:
         self._count += 1
         name = f"bench{self._count}"
-        rtnetlink.add_veth(name)
+        rtnetlink.add_pair(name, "veth")
         index = socket.if_nametoindex(name)
         self._undo.append(lambda: self.remove_device(index))
         return index
@@ -162,6 +164,19 @@ class LinuxBench(Bench):
             if error.errno != errno.ENODEV:
                 raise
 
+    def netkit(self) -> tuple[int, int]:
+        self._count += 1
+        name = f"bench{self._count}"
+        try:
+            rtnetlink.add_pair(name, "netkit")
+        except OSError as error:
+            if error.errno != errno.EOPNOTSUPP:
+                raise
+            raise NotOffered("this kernel has no netkit devices") from None
+        index = socket.if_nametoindex(name)
+        self._undo.append(lambda: self.remove_device(index))
+        return index, rtnetlink.peer_of(index)
+
     def netns(self) -> int:
         return self._keep(os.open("/proc/self/ns/net", os.O_RDONLY))
 
@@ -172,19 +187,52 @@ class LinuxBench(Bench):
             self._tracefs = path
         with open(f"{self._tracefs}/events/{group}/{name}/id") as file:
             number = int(file.read())
-        # struct perf_event_attr: type, size, config, sample_period; PERF_ATTR_SIZE_VER0 is 64
-        attr = ctypes.create_string_buffer(
-            struct.pack("=IIQQ", PERF_TYPE_TRACEPOINT, 64, number, 1), 64
-        )
+        return self._event(PERF_TYPE_TRACEPOINT, number)
+
+    def _event(self, type: int, config: int, more: tuple[int, int] = (0, 0)) -> int:
+        """perf_event_open(2) of what happens on CPU 0; `more` is config1 and config2."""
         call = PERF_EVENT_OPEN.get(os.uname().machine)
         if call is None:
             raise NotOffered("perf_event_open(2) has no number here")
+        # struct perf_event_attr: type, size, config, sample_period, …; PERF_ATTR_SIZE_VER1 is 72
+        attr = ctypes.create_string_buffer(
+            struct.pack("=IIQQ32xQQ", type, 72, config, 1, *more), 72
+        )
         fd = libc.syscall(call, attr, -1, 0, -1, PERF_FLAG_FD_CLOEXEC)
         return self._keep(checked(fd, "perf_event_open"))
 
+    def probe(
+        self, kind: str, name: str, offset: int = 0, *, back: bool = False, counter: int = 0
+    ) -> int:
+        try:
+            with open(f"/sys/bus/event_source/devices/{kind}/type") as file:
+                type = int(file.read())
+        except FileNotFoundError:
+            raise NotOffered(f"this kernel has no perf events of {kind}s") from None
+        text = ctypes.create_string_buffer(name.encode())
+        # the PMU's format: config:0 for returns, config:32-63 for ref_ctr_offset
+        return self._event(type, back | counter << 32, (ctypes.addressof(text), offset))
+
+    def ticks(self) -> int:
+        return self._event(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY)
+
+    def executable(self) -> str:
+        path = f"{self._mounts}/executable"
+        if not os.path.exists(path):
+            with open(path, "wb") as file:
+                file.write(b"\x90" * 65536)  # nop
+        return path
+
     def socket(self, kind: str) -> int:
+        if kind == "xdp":
+            try:
+                return self._keep(socket.socket(AF_XDP, socket.SOCK_RAW).detach())
+            except OSError as error:
+                raise NotOffered(f"no sockets of AF_XDP: {error}") from error
         family = socket.AF_UNIX if kind == "unix" else socket.AF_INET
         made = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
+        if kind == "shared":
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if kind != "unix":
             made.bind(("127.0.0.1", 0))
         if kind == "tcp":
@@ -207,6 +255,11 @@ class LinuxBench(Bench):
     def filter_socket(self, socket: int, prog: int) -> None:
         with _borrowed(socket) as it:
             it.setsockopt(SOL_SOCKET, SO_ATTACH_BPF, prog)
+
+    def choose_socket(self, socket: int, prog: int | None) -> None:
+        option = SO_DETACH_REUSEPORT_BPF if prog is None else SO_ATTACH_REUSEPORT_EBPF
+        with _borrowed(socket) as it:
+            it.setsockopt(SOL_SOCKET, option, prog or 0)
 
     def set_xdp(self, ifindex: int, prog: int, flags: int = 0, expected: int | None = None) -> None:
         self.change_net(rtnetlink.set_xdp(ifindex, prog, flags, expected))

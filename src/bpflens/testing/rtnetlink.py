@@ -20,6 +20,7 @@ from bpflens.abi.netlink import (
     Tca,
     TcaBpf,
     TcParent,
+    attributes,
     error_code,
     message,
     messages,
@@ -27,7 +28,7 @@ from bpflens.abi.netlink import (
 
 RTM_DELLINK = 17
 NLM_F_ACK = 0x4
-IFLA_LINKINFO, IFLA_INFO_KIND = 18, 1
+IFLA_LINK, IFLA_LINKINFO, IFLA_INFO_KIND = 5, 18, 1
 NLA_F_NESTED = 0x8000
 NEW = NLM_F_CREATE | NLM_F_EXCL
 ETH_P_ALL = socket.htons(3)
@@ -39,12 +40,19 @@ def attribute(kind: int, data: bytes) -> bytes:
     return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
 
 
-def add_veth(name: str) -> None:
-    """Add a pair of veth devices; the other end gets a name of the kernel's choice."""
+def add_pair(name: str, kind: str) -> None:
+    """Add a pair of veth or netkit devices; the other end gets a name of the kernel's choice."""
     body = IFINFO.pack(0, 0, 0, 0, 0)
     body += attribute(IfLa.IFNAME, name.encode() + b"\0")
-    body += attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, b"veth"))
+    body += attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, kind.encode()))
     ask(message(NlMsgType.NEWLINK, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body))
+
+
+def peer_of(ifindex: int) -> int:
+    """The index of the other end of a pair."""
+    answer = _exchange(message(NlMsgType.GETLINK, NLM_F_REQUEST, IFINFO.pack(0, 0, ifindex, 0, 0)))
+    _kind, _flags, body = next(messages(answer))
+    return int.from_bytes(attributes(body[IFINFO.size :])[IFLA_LINK], "little")
 
 
 def remove(ifindex: int) -> None:
@@ -108,9 +116,13 @@ def del_filter(
 
 def ask(request: bytes) -> None:
     """Send a request that is only acknowledged. Raises OSError."""
+    for kind, _, body in messages(_exchange(request)):
+        if kind == NlMsgType.ERROR and (code := error_code(body)):
+            raise OSError(code, os.strerror(code))
+
+
+def _exchange(request: bytes) -> bytes:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_ROUTE) as door:
         door.bind((0, 0))
         door.send(request)
-        for kind, _, body in messages(door.recv(1 << 16)):
-            if kind == NlMsgType.ERROR and (code := error_code(body)):
-                raise OSError(code, os.strerror(code))
+        return door.recv(1 << 16)

@@ -122,8 +122,6 @@ class Link(Object):
     mode = O_RDONLY
 
     type: ClassVar[LinkType]
-    label: ClassVar[str] = ""
-    """link_type in fdinfo, if it is not the type's name."""
 
     def __init__(self, engine: Engine, creds: Creds, prog: Prog | None, attach_type: int) -> None:
         super().__init__(engine, creds)
@@ -165,6 +163,10 @@ class Link(Object):
     def fields(self, call: Call, data: bytearray) -> None:
         """Fill the link's own part of bpf_link_info, from offset 16."""
 
+    def word(self) -> str:
+        """link_type in fdinfo."""
+        return self.type.label
+
     def lines(self) -> str:
         """The link's own lines of fdinfo."""
         return ""
@@ -176,7 +178,7 @@ class Link(Object):
 
     def fdinfo(self, file: File) -> str:
         """bpf_link_show_fdinfo()."""
-        text = f"link_type:\t{self.label or self.type.label}\nlink_id:\t{self.id}\n"
+        text = f"link_type:\t{self.word()}\nlink_id:\t{self.id}\n"
         if self.prog:
             text += f"prog_tag:\t{self.prog.tag.hex()}\nprog_id:\t{self.prog.id}\n"
         return text + self.lines()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 
 from bpflens.abi.attrs import IterCreate, LinkCreate, LinkDetach, LinkUpdate
-from bpflens.abi.enums import AttachType, Cmd, MapType
+from bpflens.abi.enums import AttachType, Cmd
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.files import O_RDONLY, File, Node
 from bpflens.engine.links.base import MAKERS, Link, check_attach_type
 from bpflens.engine.links.iter import IterLink
 from bpflens.engine.links.mprog import REPLACE
-from bpflens.engine.maps.base import Map
+from bpflens.engine.links.struct_ops import StructOpsLink, struct_ops
 from bpflens.engine.progs.prog import Prog
 
 _END = 60
@@ -22,11 +22,7 @@ _END = 60
 def link_create(call: Call, attr: LinkCreate) -> int:
     """link_create()."""
     if attr.attach_type == AttachType.STRUCT_OPS:
-        found = call.task.files.get(attr.prog_fd, Map)
-        # bpf_struct_ops_link_create(): no map here is ever ready to be registered
-        if found.type != MapType.STRUCT_OPS:
-            raise err(errno.EINVAL)
-        raise err(errno.EINVAL)
+        return struct_ops(call, attr)
     prog = call.task.files.get(attr.prog_fd, Prog)
     if attr.attach_type >= call.engine.release.attach_types:
         raise err(errno.EINVAL)
@@ -43,6 +39,9 @@ def link_update(call: Call, attr: LinkUpdate) -> int:
     if attr.flags & ~REPLACE:
         raise err(errno.EINVAL)
     link = call.task.files.get(attr.link_fd, Link)
+    if isinstance(link, StructOpsLink):
+        link.update_map(call, attr)
+        return 0
     new = call.task.files.get(attr.new_prog_fd, Prog)
     old = None
     if attr.flags & REPLACE:

@@ -1,4 +1,5 @@
-"""tcx: programs on the ingress and egress of a device (kernel/bpf/tcx.c)."""
+"""Programs on a device: tcx, on its ingress and egress (kernel/bpf/tcx.c), and netkit, on what the
+two ends of a pair send (drivers/net/netkit.c)."""
 
 from __future__ import annotations
 
@@ -21,14 +22,28 @@ if TYPE_CHECKING:
     from bpflens.engine.net import Device
 
 _FIELDS = struct.Struct("=II")
-_SIDES = {AttachType.TCX_INGRESS: "ingress", AttachType.TCX_EGRESS: "egress"}
+_TCX = {AttachType.TCX_INGRESS: "ingress", AttachType.TCX_EGRESS: "egress"}
+_NETKIT = {AttachType.NETKIT_PRIMARY: "primary", AttachType.NETKIT_PEER: "peer"}
+_SIDES = _TCX | _NETKIT
 
 
-def device_of(call: Call, index: int) -> Device:
-    """The device in the caller's network namespace; ENODEV."""
+def device_of(call: Call, index: int, attach: int) -> Device:
+    """The device in the caller's network namespace whose list it is: ENODEV.
+
+    netkit_dev_fetch(): only the primary end knows of netkit, and stands for the other one too.
+    """
+    if attach in _NETKIT and "NETKIT" in call.engine.without:
+        raise err(errno.EINVAL)
     device = call.task.netns.devices.get(index)
     if device is None:
         raise err(errno.ENODEV)
+    if attach in _NETKIT:
+        if not device.peer:
+            raise err(errno.ENXIO)
+        if not device.primary:
+            raise err(errno.EACCES)
+        if attach == AttachType.NETKIT_PEER:
+            return device.peer
     return device
 
 
@@ -57,7 +72,7 @@ class TcxLink(Link):
         self.release()
 
     def update(self, call: Call, new: Prog, old: Prog | None) -> None:
-        """tcx_link_update()."""
+        """tcx_link_update(), netkit_link_update()."""
         if not self.device:
             raise err(errno.ENOLINK)
         if old and old is not self.prog:
@@ -77,14 +92,21 @@ class TcxLink(Link):
         return f"ifindex:\t{index}\nattach_type:\t{self.attach_type} ({side})\n"
 
 
+class NetkitLink(TcxLink):
+    """A program on what an end of a pair sends."""
+
+    __slots__ = ()
+
+    type = LinkType.NETKIT
+
+
 @maker(ProgType.SCHED_CLS)
 def link(call: Call, attr: LinkCreate, prog: Prog) -> int:
-    """tcx_link_attach(); netkit is not built."""
-    if attr.attach_type not in _SIDES:
-        raise err(errno.EINVAL)
-    device = device_of(call, attr.target_fd)
+    """tcx_link_attach(), netkit_link_attach()."""
+    device = device_of(call, attr.target_fd, attr.attach_type)
     more = LinkCreateTcx.decode(call.raw)
-    made = TcxLink(call.engine, call.task.creds, prog, attr.attach_type)
+    cls = TcxLink if attr.attach_type in _TCX else NetkitLink
+    made = cls(call.engine, call.task.creds, prog, attr.attach_type)
     made.device = None
     entries = device.tcx.setdefault(attr.attach_type, Mprog())
 
@@ -97,13 +119,13 @@ def link(call: Call, attr: LinkCreate, prog: Prog) -> int:
     return finish(call, made, attach)
 
 
-@hook(AttachType.TCX_INGRESS, AttachType.TCX_EGRESS)
+@hook(*_SIDES)
 class Tcx(Hook):
     """PROG_ATTACH, PROG_DETACH and PROG_QUERY on a device."""
 
     def attach(self, call: Call, attr: ProgAttach, prog: Prog) -> None:
-        """tcx_prog_attach()."""
-        device = device_of(call, attr.target_fd)
+        """tcx_prog_attach(), netkit_prog_attach()."""
+        device = device_of(call, attr.target_fd, attr.attach_type)
         old = None
         if attr.attach_flags & REPLACE:
             old = call.task.files.get(attr.replace_bpf_fd, Prog)
@@ -116,16 +138,16 @@ class Tcx(Hook):
         )  # fmt: skip
 
     def detach(self, call: Call, attr: ProgAttach, prog: Prog | None) -> None:
-        """tcx_prog_detach()."""
-        device = device_of(call, attr.target_fd)
+        """tcx_prog_detach(), netkit_prog_detach()."""
+        device = device_of(call, attr.target_fd, attr.attach_type)
         entries = device.tcx.get(attr.attach_type) or Mprog()
         entries.detach(
             call.task, prog, None, attr.attach_flags, attr.relative_fd, attr.expected_revision
         )
 
     def query(self, call: Call, attr: ProgQuery) -> None:
-        """tcx_prog_query(), bpf_mprog_query()."""
-        device = device_of(call, attr.target_fd)
+        """tcx_prog_query(), netkit_prog_query(), bpf_mprog_query()."""
+        device = device_of(call, attr.target_fd, attr.attach_type)
         if attr.query_flags or attr.attach_flags:
             raise err(errno.EINVAL)
         entries = device.tcx.get(attr.attach_type) or Mprog()

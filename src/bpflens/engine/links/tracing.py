@@ -22,14 +22,18 @@ from bpflens.abi.enums import (
 )
 from bpflens.engine.bpffs import read_string
 from bpflens.engine.call import U32, U64, Call, command, err
+from bpflens.engine.links import cgroup
 from bpflens.engine.links.base import Link, finish, give_name, maker
 from bpflens.engine.links.iter import iterator
+from bpflens.engine.links.multi import KPROBE_TYPES, UPROBE_TYPES, kprobe_multi, uprobe_multi
+from bpflens.engine.links.trampoline import at_function
 from bpflens.engine.perf import PerfEvent
 from bpflens.engine.progs.prog import Prog
 from bpflens.errors import ENOTSUPP
 
 if TYPE_CHECKING:
     from bpflens.abi.attrs import LinkCreate
+    from bpflens.engine.creds import Owned
 
 
 class RawTracepointLink(Link):
@@ -77,14 +81,14 @@ def raw_tracepoint_open(call: Call, attr: RawTracepointOpen) -> int:
 
 
 def _tracing(call: Call, prog: Prog, cookie: int) -> int:
-    """A program that names what it attaches to itself; only tp_btf works without code patching."""
+    """A program that named what it attaches to when it was loaded."""
     if prog.type == ProgType.TRACING and prog.attach_type == AttachType.TRACE_RAW_TP:
         assert prog.attach_btf
         name = prog.attach_btf.types.type_name(prog.attach_btf_id)
         return _raw_tracepoint(call, prog, name.removeprefix("btf_trace_").encode(), cookie)
     if prog.type == ProgType.TRACING and prog.attach_type == AttachType.TRACE_ITER:
         raise err(errno.EINVAL)
-    raise err(ENOTSUPP)  # as an architecture without trampolines
+    return at_function(call, prog, 0, 0, cookie)
 
 
 @maker(ProgType.TRACING, ProgType.LSM)
@@ -94,7 +98,19 @@ def tracing(call: Call, attr: LinkCreate, prog: Prog) -> int:
         raise err(errno.EINVAL)
     if prog.type == ProgType.TRACING and prog.attach_type == AttachType.TRACE_ITER:
         return iterator(call, attr, prog)
-    return _tracing(call, prog, LinkCreateTracing.decode(call.raw).cookie)
+    if prog.attach_type == AttachType.LSM_CGROUP:
+        return cgroup.link(call, attr, prog)
+    more = LinkCreateTracing.decode(call.raw)
+    if prog.attach_type == AttachType.TRACE_RAW_TP:
+        return _tracing(call, prog, more.cookie)
+    return at_function(call, prog, attr.target_fd, more.target_btf_id, more.cookie)
+
+
+@maker(ProgType.EXT)
+def extension(call: Call, attr: LinkCreate, prog: Prog) -> int:
+    """The same for a program that takes the place of a function of another."""
+    more = LinkCreateTracing.decode(call.raw)
+    return at_function(call, prog, attr.target_fd, more.target_btf_id, more.cookie)
 
 
 _EVENT_PROGS: dict[str, tuple[int, ...]] = {
@@ -109,7 +125,7 @@ _PROBE = {
     ("uprobe", False): (PerfEventType.UPROBE, TaskFdType.UPROBE),
     ("uprobe", True): (PerfEventType.URETPROBE, TaskFdType.URETPROBE),
 }
-_UPROBE = struct.Struct("=IQQ")
+_UPROBE = struct.Struct("=IQ")
 _KPROBE = struct.Struct("=IQQQ")
 _EVENT = struct.Struct("=QI4xQ")
 
@@ -120,8 +136,10 @@ class PerfLink(Link):
     __slots__ = ("event",)
 
     type = LinkType.PERF_EVENT
-    label = "perf"
     event: PerfEvent
+
+    def word(self) -> str:
+        return "perf"
 
     def release(self) -> None:
         self.event.clear()
@@ -142,13 +160,19 @@ class PerfLink(Link):
         else:
             U32.pack_into(data, 16, _PROBE[event.kind, event.return_probe][0])
             if event.kind == "uprobe":
-                _UPROBE.pack_into(data, 36, event.offset, event.cookie, 0)
+                _UPROBE.pack_into(data, 36, event.offset, event.cookie)
+                if call.engine.release.uprobe_counter:
+                    U64.pack_into(data, 48, event.counter)
             else:
-                _KPROBE.pack_into(data, 36, event.offset, 0, 0, event.cookie)
+                address = _address(call, event, self)
+                _KPROBE.pack_into(data, 36, event.offset, address, 0, event.cookie)
         give_name(call, data, 24, event.name.encode())
 
     def lines(self) -> str:
+        """bpf_perf_link_show_fdinfo()."""
         event = self.event
+        if not self.engine.release.probe_lines:
+            return ""
         if event.kind == "event":
             return (
                 f"type:\t{event.type}\nconfig:\t{event.config}\nevent_type:\tevent\n"
@@ -157,18 +181,31 @@ class PerfLink(Link):
         if event.kind == "tracepoint":
             return f"tp_name:\t{event.name}\nevent_type:\ttracepoint\ncookie:\t{event.cookie}\n"
         word = _PROBE[event.kind, event.return_probe][0].label
-        middle = "ref_ctr_offset:\t0x0\n" if event.kind == "uprobe" else "missed:\t0\naddr:\t0x0\n"
+        if event.kind == "uprobe":
+            middle = f"ref_ctr_offset:\t{event.counter:#x}\n"
+        else:
+            address = self.engine.symbols.find(event.name) + event.offset
+            middle = f"missed:\t0\naddr:\t{address:#x}\n"
         return (
             f"name:\t{event.name}\noffset:\t{event.offset:#x}\n{middle}event_type:\t{word}\n"
             f"cookie:\t{event.cookie}\n"
         )
 
 
+def _address(call: Call, event: PerfEvent, seen: Owned) -> int:
+    """Where a kprobe is; 0 for one who may not see it. kallsyms_show_value()."""
+    if not call.engine.policy.sees_raw(call.task.creds, seen):
+        return 0
+    return call.engine.symbols.find(event.name) + event.offset
+
+
 @maker(ProgType.PERF_EVENT, ProgType.TRACEPOINT, ProgType.KPROBE)
 def perf(call: Call, attr: LinkCreate, prog: Prog) -> int:
-    """bpf_perf_link_attach(); the multi attachments are not built."""
-    if attr.attach_type != AttachType.PERF_EVENT:
-        raise err(errno.EOPNOTSUPP)
+    """bpf_perf_link_attach()."""
+    if attr.attach_type in KPROBE_TYPES:
+        return kprobe_multi(call, attr, prog)
+    if attr.attach_type in UPROBE_TYPES:
+        return uprobe_multi(call, attr, prog)
     if attr.flags:
         raise err(errno.EINVAL)
     event = call.task.files.get(attr.target_fd, PerfEvent, errno.EBADF)
@@ -197,7 +234,7 @@ def task_fd_query(call: Call, attr: TaskFdQuery) -> int:
     if target is None:
         raise err(errno.ENOENT)
     node = target.files.file(attr.fd).node
-    offset = 0
+    offset = address = 0
     if isinstance(node, RawTracepointLink):
         kind, name, prog = TaskFdType.RAW_TRACEPOINT, node.name, node.prog
     elif isinstance(node, PerfEvent):
@@ -210,14 +247,19 @@ def task_fd_query(call: Call, attr: TaskFdQuery) -> int:
         kind = TaskFdType.TRACEPOINT
         if node.kind != "tracepoint":
             kind = _PROBE[node.kind, node.return_probe][1]
+            if node.kind == "kprobe":
+                address = _address(call, node, prog)
+            elif engine.release.uprobe_counter:
+                address = node.counter
     else:
         raise err(ENOTSUPP)
-    return _fd_answer(call, attr, prog.id if prog else 0, kind, name, offset)
+    return _fd_answer(call, attr, prog.id if prog else 0, kind, name, offset, address)
 
 
 def _fd_answer(
-    call: Call, attr: TaskFdQuery, prog_id: int, kind: int, name: bytes, offset: int
-) -> int:
+    call: Call, attr: TaskFdQuery, prog_id: int, kind: int, name: bytes, offset: int,
+    address: int,
+) -> int:  # fmt: skip
     """bpf_task_fd_query_copy(): all is written, also where the name does not fit."""
     failed = 0
     call.put_u32(12, len(name))
@@ -230,7 +272,7 @@ def _fd_answer(
     call.put_u32(24, prog_id)
     call.put_u32(28, kind)
     call.put_u64(32, offset)
-    call.put_u64(40, 0)
+    call.put_u64(40, address)
     if failed:
         raise err(failed)
     return 0

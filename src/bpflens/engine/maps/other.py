@@ -1,4 +1,4 @@
-"""Maps that programs fill: STACK_TRACE, the storages, STRUCT_OPS."""
+"""Maps that programs fill: STACK_TRACE, the storages."""
 
 from __future__ import annotations
 
@@ -19,12 +19,10 @@ from bpflens.engine.maps.base import (
     Map,
     access_ok,
     kind,
-    p32,
     roundup_pow2,
     u32,
 )
 from bpflens.engine.net import Socket
-from bpflens.errors import ENOTSUPP
 
 if TYPE_CHECKING:
     from bpflens.abi.attrs import MapCreate
@@ -248,56 +246,3 @@ class CgrpStorage(LocalStorage):
 
     def owner_of(self, key: bytes, task: Task) -> Node:
         return task.files.get(_fd(key), Cgroup, errno.EBADF)
-
-
-@kind(MapType.STRUCT_OPS)
-class StructOps(Map):
-    """A table of functions for a subsystem; before it is registered (bpf_struct_ops.c)."""
-
-    __slots__ = ()
-
-    allowed: ClassVar[int] = MapFlag.LINK | MapFlag.VTYPE_BTF_OBJ_FD
-    cap = Cap.BPF
-    can_be_inner = False
-
-    @classmethod
-    def check(cls, attr: MapCreate, task: Task) -> None:
-        """bpf_struct_ops_map_alloc_check()."""
-        if attr.key_size != 4 or attr.max_entries != 1 or attr.map_flags & ~cls.allowed:
-            raise err(errno.EINVAL)
-        if not attr.btf_vmlinux_value_type_id:
-            raise err(errno.EINVAL)
-
-    def allocate(self, attr: MapCreate, task: Task) -> None:
-        """bpf_struct_ops_map_alloc()."""
-        size = task.engine.vmlinux.struct_ops_size(attr.btf_vmlinux_value_type_id)
-        if not size:
-            raise err(ENOTSUPP)
-        if attr.value_size != size:
-            raise err(errno.EINVAL)
-        self.vmlinux_value = attr.btf_vmlinux_value_type_id
-
-    def lookup(self, key: bytes) -> bytes:
-        """bpf_struct_ops_map_sys_lookup_elem() in BPF_STRUCT_OPS_STATE_INIT."""
-        if u32(key):
-            raise err(errno.ENOENT)
-        return bytes(self.value_size)
-
-    def update(self, key: bytes, value: bytes, flags: int, task: Task, file: File) -> None:
-        """bpf_struct_ops_map_update_elem(): there is no subsystem here to register with."""
-        if flags:
-            raise err(errno.EINVAL)
-        if u32(key):
-            raise err(errno.E2BIG)
-        raise err(ENOTSUPP)
-
-    def delete(self, key: bytes) -> None:
-        """bpf_struct_ops_map_delete_elem()."""
-        if self.flags & MapFlag.LINK:
-            raise err(errno.EOPNOTSUPP)
-        raise err(errno.ENOENT)
-
-    def next_key(self, key: bytes | None) -> bytes:
-        if key is not None and not u32(key):
-            raise err(errno.ENOENT)
-        return p32(0)

@@ -233,9 +233,9 @@ class Cpumap(Devmap):
 
 @kind(MapType.XSKMAP)
 class Xskmap(Indexed):
-    """AF_XDP sockets (xskmap.c); there are none here."""
+    """AF_XDP sockets (xskmap.c). User space can put them there, and not read them."""
 
-    __slots__ = ()
+    __slots__ = ("sockets",)
 
     allowed: ClassVar[int] = MapFlag.NUMA_NODE | RW
     cap = Cap.NET_ADMIN
@@ -251,6 +251,7 @@ class Xskmap(Indexed):
         if attr.map_flags & ~self.allowed:
             raise err(errno.EINVAL)
         self.engine.afford(8 * attr.max_entries)
+        self.sockets: dict[int, Socket] = {}
 
     def lookup(self, key: bytes) -> bytes:
         raise err(errno.EOPNOTSUPP)
@@ -261,12 +262,34 @@ class Xskmap(Indexed):
             raise err(errno.EINVAL)
         if u32(key) >= self.max_entries:
             raise err(errno.E2BIG)
-        task.files.get(int.from_bytes(value[:4], "little", signed=True), Socket, errno.ENOTSOCK)
-        raise err(errno.EOPNOTSUPP)
+        fd = int.from_bytes(value[:4], "little", signed=True)
+        socket = task.files.get(fd, Socket, errno.ENOTSOCK)
+        if socket.family != "xdp":
+            raise err(errno.EOPNOTSUPP)
+        there = self.sockets.get(u32(key))
+        if there is socket:
+            return
+        if there and flags == NOEXIST:
+            raise err(errno.EEXIST)
+        if not there and flags == EXIST:
+            raise err(errno.ENOENT)
+        self.sockets[u32(key)] = socket
+        socket.maps.add(self)
 
     def delete(self, key: bytes) -> None:
+        """xsk_map_delete_elem()."""
         if u32(key) >= self.max_entries:
             raise err(errno.EINVAL)
+        self.sockets.pop(u32(key), None)
+
+    def socket_gone(self, socket: Socket) -> None:
+        """xsk_delete_from_maps()."""
+        self.sockets = {at: there for at, there in self.sockets.items() if there is not socket}
+
+    def free(self) -> None:
+        for socket in self.sockets.values():
+            socket.maps.discard(self)
+        super().free()
 
     def memlock(self) -> int:
         return 304 + 8 * self.max_entries

@@ -24,6 +24,7 @@ from bpflens.engine.maps.base import (
 )
 from bpflens.engine.maps.hash import Buckets
 from bpflens.engine.net import Socket
+from bpflens.errors import ENOTSUPP
 
 if TYPE_CHECKING:
     from bpflens.abi.attrs import MapCreate
@@ -89,6 +90,17 @@ class Sockets(Map):
 
     def store(self, key: bytes, socket: Socket) -> None:
         self.sockets[key] = socket
+        socket.maps.add(self)
+
+    def socket_gone(self, socket: Socket) -> None:
+        """sock_map_close()."""
+        for key in [key for key, there in self.sockets.items() if there is socket]:
+            self.delete(key)
+
+    def free(self) -> None:
+        for socket in self.sockets.values():
+            socket.maps.discard(self)
+        super().free()
 
 
 @kind(MapType.SOCKMAP)
@@ -214,15 +226,36 @@ class Reuseport(Indexed):
             raise err(errno.EEXIST)
         if not there and flags == EXIST:
             raise err(errno.ENOENT)
-        if not socket.reuseport:
+        if socket.family != "inet":
+            raise err(ENOTSUPP)
+        if not socket.group:
             raise err(errno.EINVAL)
+        if any(isinstance(one, Reuseport) for one in socket.maps):
+            raise err(errno.EBUSY)
+        self._remove(u32(key))
         self.sockets[u32(key)] = socket
+        socket.maps.add(self)
+
+    def _remove(self, index: int) -> bool:
+        old = self.sockets.pop(index, None)
+        if old:
+            old.maps.discard(self)
+        return old is not None
+
+    def socket_gone(self, socket: Socket) -> None:
+        """bpf_sk_reuseport_detach()."""
+        self.sockets = {at: there for at, there in self.sockets.items() if there is not socket}
+
+    def free(self) -> None:
+        for socket in self.sockets.values():
+            socket.maps.discard(self)
+        super().free()
 
     def delete(self, key: bytes) -> None:
         """reuseport_array_delete_elem()."""
         if u32(key) >= self.max_entries:
             raise err(errno.E2BIG)
-        if self.sockets.pop(u32(key), None) is None:
+        if not self._remove(u32(key)):
             raise err(errno.ENOENT)
 
     def memlock(self) -> int:

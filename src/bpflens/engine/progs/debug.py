@@ -6,7 +6,6 @@ import errno
 import struct
 from typing import TYPE_CHECKING
 
-from bpflens.abi.enums import AttachType, ProgType
 from bpflens.btf import types as t
 from bpflens.engine.btfs import BtfObject
 from bpflens.engine.call import err
@@ -135,47 +134,3 @@ def keep(made: Prog, found: Translated) -> None:
     for where, *rest in info.lines:
         kept[places[where]] = tuple(rest)
     made.line_info = b"".join(_LINE.pack(at, *rest) for at, rest in kept.items())
-
-
-def check_target(made: Prog) -> None:
-    """check_attach_btf_id(): what a tracing program is for, as far as the kernel's BTF is known."""
-    if made.type == ProgType.SYSCALL:
-        if not made.sleepable:
-            raise err(errno.EINVAL)
-        return
-    if made.sleepable and not _can_sleep(made):
-        raise err(errno.EINVAL)
-    if made.type not in (ProgType.TRACING, ProgType.LSM, ProgType.EXT, ProgType.STRUCT_OPS):
-        return
-    if not made.attach_btf_id or made.attach_btf is None:
-        raise err(errno.EINVAL)
-    try:
-        found = made.attach_btf.types[made.attach_btf_id]
-    except FormatError as bad:
-        raise err(errno.EINVAL) from bad
-    if made.type == ProgType.STRUCT_OPS:
-        wanted = isinstance(found, t.Struct)
-    elif made.type == ProgType.TRACING and made.attach_type == AttachType.TRACE_RAW_TP:
-        wanted = isinstance(found, t.Typedef) and found.name.startswith("btf_trace_")
-    elif made.type == ProgType.TRACING and made.attach_type == AttachType.TRACE_ITER:
-        wanted = isinstance(found, t.Func) and found.name.startswith("bpf_iter_")
-    else:
-        wanted = isinstance(found, t.Func)
-    if not wanted:
-        raise err(errno.EINVAL)
-
-
-_SLEEPY = (ProgType.LSM, ProgType.KPROBE, ProgType.STRUCT_OPS)
-_SLEEPY_TRACING = (
-    AttachType.TRACE_FENTRY,
-    AttachType.TRACE_FEXIT,
-    AttachType.MODIFY_RETURN,
-    AttachType.TRACE_ITER,
-)
-
-
-def _can_sleep(made: Prog) -> bool:
-    """can_be_sleepable()."""
-    if made.type == ProgType.TRACING:
-        return made.attach_type in _SLEEPY_TRACING
-    return made.type in _SLEEPY

@@ -114,6 +114,8 @@ def prog_load(call: Call, attr: ProgLoad) -> int:
     made.gpl = license in _GPL
     made.flags = attr.prog_flags
     made.sleepable = bool(attr.prog_flags & _SLEEPABLE)
+    if made.target:
+        made.target.hold()
     made.digest = digest(insns, engine.release.tag_hash)
     made.tag = made.digest[:8]
     try:
@@ -134,7 +136,9 @@ def _target(call: Call, attr: ProgLoad, made: Prog) -> None:
             if not node.kernel:
                 raise err(ENOTSUPP)
             made.attach_btf = node
-        elif not isinstance(node, Prog):
+        elif isinstance(node, Prog):
+            made.target = node
+        else:
             raise err(errno.EINVAL)
     elif attr.attach_btf_id:
         made.attach_btf = call.engine.vmlinux

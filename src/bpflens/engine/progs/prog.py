@@ -24,7 +24,6 @@ _COUNTS = struct.Struct("=II")
 _STATS = struct.Struct("=QQQI")
 _U32 = struct.Struct("=I")
 _U64 = struct.Struct("=Q")
-_ATTACH = struct.Struct("=II")
 _JITED_AT, _XLATED_AT = 24, 32
 _KSYMS_AT, _LENS_AT, _JITED_LINES_AT = 112, 120, 160
 FUNC_INFO, LINE_INFO, JITED_LINE_INFO = 8, 16, 8
@@ -37,7 +36,7 @@ class Prog(Object):
     __slots__ = (
         "attach_btf", "attach_btf_id", "attach_type", "btf", "dev_bound", "digest", "enforced",
         "extended", "flags", "func_count", "func_info", "gpl", "line_info", "load_time", "maps",
-        "name", "prog_tags", "sleepable", "tag", "type", "verified_insns", "xlated",
+        "name", "prog_tags", "sleepable", "tag", "target", "type", "verified_insns", "xlated",
         "xlated_hidden",
     )  # fmt: skip
 
@@ -52,6 +51,8 @@ class Prog(Object):
         self.attach_type = 0
         self.attach_btf: BtfObject | None = None
         self.attach_btf_id = 0
+        self.target: Prog | None = None
+        """The program that it was loaded for, until it is attached (aux->dst_prog)."""
         self.flags = 0
         self.gpl = False
         self.sleepable = False
@@ -79,6 +80,13 @@ class Prog(Object):
             used.drop()
         if self.btf:
             self.btf.drop()
+        self.forget_target()
+
+    def forget_target(self) -> None:
+        """Give up the program that this one was loaded for."""
+        target, self.target = self.target, None
+        if target:
+            target.drop()
 
     def owner_key(self, with_attach_type: bool) -> tuple[object, ...]:
         """What programs in one prog array must have in common. bpf_prog_map_compatible()."""
@@ -138,12 +146,10 @@ class Prog(Object):
         if not raw:
             for at in (_JITED_AT, _KSYMS_AT, _LENS_AT, _JITED_LINES_AT):
                 _U64.pack_into(data, at, 0)
-        if self.attach_btf:
-            _ATTACH.pack_into(data, 220, self.attach_btf.id, self.attach_btf_id)
-        elif self.attach_btf_id:
-            _U32.pack_into(data, 224, self.attach_btf_id)
-        else:
-            _U32.pack_into(data, 224, 0)
+        target = self.target.btf if self.target else self.attach_btf
+        if target:
+            _U32.pack_into(data, 220, target.id)
+        _U32.pack_into(data, 224, self.attach_btf_id)
         funcs, lines = self.func_info, self.line_info
         _COUNTS.pack_into(data, 144, len(funcs) // FUNC_INFO, len(lines) // LINE_INFO)
         if funcs and func_room:

@@ -16,6 +16,7 @@ from bpflens.engine.progs.code import (
     shrink,
     subprogs,
 )
+from bpflens.engine.progs.target import check_target
 from bpflens.engine.progs.verifier import Verifier
 from bpflens.insn import Insn, decode, encode
 from bpflens.insn import opcodes as op
@@ -49,7 +50,7 @@ def translate(
     info.check(insns, starts)
     refs.resolve(insns)
     check_flow(insns, starts)
-    debug.check_target(made)
+    check_target(made)
     result = Verifier(insns, made, refs.places, starts, call.task.capable(Cap.PERFMON), log).run()
     egress = made.attach_type == AttachType.CGROUP_INET_EGRESS
     made.enforced = made.type == ProgType.CGROUP_SKB and egress and bool(result.returns & {2, 3})

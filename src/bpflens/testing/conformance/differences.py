@@ -50,6 +50,12 @@ _NEWER_THAN_6_12 = {
     "a raw tracepoint's link tells its cookie since 6.17, and has one since 6.10": (
         "links.raw_tracepoint_cookie",
     ),
+    "the semaphore of a perf event's uprobe is told since 6.16": ("probes.uprobe_with_a_counter",),
+    "links at probes have lines of their own in fdinfo since 6.16": (
+        "probes.uprobe_in_fdinfo_with_its_place",
+        "probes.places_in_fdinfo",
+    ),
+    "links to many probes did not look at the flags of links until 6.16": ("probes.link_flags/*",),
     "exclusive maps came with 6.18": (
         "typed_maps.exclusive_map",
         "typed_maps.exclusive_map_inside",
@@ -118,7 +124,24 @@ _NEWER_THAN_6_1 = {
         "loading.log_true_size",
     ),
     "a link's info was 48 bytes long": ("info.length/link", "info.echo_of_a_link"),
-    "links of perf events tell what they are at since 6.6": ("links.perf_link",),
+    "links of perf events tell what they are at since 6.6": (
+        "links.perf_link",
+        "probes.kprobe/*",
+        "probes.uprobe/*",
+        "probes.name_cut",
+        "probes.software_event",
+    ),
+    "links to many functions tell which since 6.6": (
+        "probes.functions/*",
+        "probes.functions_addresses",
+        "probes.functions_cookies",
+        "probes.functions_cut",
+    ),
+    "links to many places of files came with 6.6": (
+        "probes.places",
+        "probes.places_[achotw]*",
+    ),
+    "netkit came with 6.7": ("netkit.*",),
     "a program could be at a raw tracepoint once only": ("links.tracepoint_shared",),
     "BPF_F_XDP_DEV_BOUND_ONLY came with 6.3": ("loading.flag/bit_6",),
     "BPF_F_TEST_REG_INVARIANTS came with 6.8": ("loading.flag/bit_7",),
