@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import struct
 from collections.abc import Callable
+from errno import EOPNOTSUPP
 from typing import TYPE_CHECKING
 
-from bpflens.errors import Unsupported
+from bpflens.errors import SyscallError, Unsupported
 from bpflens.port.doors import BpfPort, HostPort, Rows
 
 if TYPE_CHECKING:
@@ -16,9 +17,16 @@ if TYPE_CHECKING:
 
 NAME = "bpflens_progs"
 """What the iterator is called while it is there."""
+CGROUPS = "bpflens_cgroups"
+
+FILES = "bpflens_files"
 
 EDITION = "1"
 """Of the program's text: what was kept of another edition is made anew."""
+
+_WHOLE_TREE = struct.pack("=IIQ", 2, 0, 0)
+"""union bpf_iter_link_info: BPF_CGROUP_ITER_DESCENDANTS_PRE, from the root that we see."""
+_PARTS = 1024
 
 _EVERYBODY = b"0 0 4294967295"
 """uid_map of a user namespace in which every user has the kernel's own number for it."""
@@ -36,6 +44,11 @@ class LinuxBulk:
         if b" ".join(self._host.read("/proc/self/uid_map").split()) != _EVERYBODY:
             # The kernel maps the loader's uid for the caller (from_kuid_munged); a row has its own.
             raise Unsupported("this user namespace numbers users in its own way")
+        if keep is None:
+            raise Unsupported(
+                "there is no folder to keep instructions in: made anew each time "
+                "they would cost more than they save"
+            )
         from bpflens.linux import iterators  # a small machine, or a map, has no use for them
         from bpflens.port.calls import CallNotFound, Calls
 
@@ -51,11 +64,60 @@ class LinuxBulk:
 
     def files(self, bpf: BpfPort, keep: str | None) -> Rows:
         """See `BulkPort.files`. Raises Unsupported, SyscallError, OSError, FormatError."""
-        raise Unsupported("files are not read in bulk yet")
+        from bpflens.abi.infos import LinkInfo, ProgInfo
+        from bpflens.abi.rows import FileKind, FileRow
+        from bpflens.linux import iterators
+        from bpflens.port.calls import Calls
+
+        # Addresses hold for one boot; the types of packet sockets may be a module's.
+        packet = self._packet_types()
+        here = self._host.read("/proc/sys/kernel/random/boot_id") + bytes([packet is not None])
+        target, (insns,) = self._kept("files", keep, lambda btf: self._files(btf, packet), here)
+        calls = Calls(bpf)
+        with iterators.opened(calls, FILES, target, insns) as made:
+            data = iterators.read_all(made.rows)
+            own = calls.info(made.prog, ProgInfo).id
+            link = calls.info(made.link, LinkInfo).id
+        pid = os.getpid()
+        for row in (
+            FileRow(pid=pid, fd=made.prog, kind=FileKind.PROGRAM, id=own),
+            FileRow(pid=pid, fd=made.link, kind=FileKind.LINK, id=link),
+            FileRow(pid=pid, fd=made.rows, kind=FileKind.ITERATOR, prog_id=own),
+        ):
+            data = data.replace(row.encode(), b"", 1)
+        return Rows(data, own)
 
     def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
-        """See `BulkPort.cgroups`. Raises Unsupported, SyscallError, OSError, FormatError."""
-        raise Unsupported("cgroups are not read in bulk yet")
+        """See `BulkPort.cgroups`. Raises Unsupported, SyscallError, OSError, FormatError.
+
+        The iterator over cgroups cannot go on once the kernel has collected 32 KiB
+        (cgroup_iter_seq_start() says EOPNOTSUPP). Then they are read in parts, by their IDs.
+        """
+        from bpflens.linux import iterators
+        from bpflens.port.calls import Calls
+
+        target, (insns,) = self._kept("cgroups", keep, self._cgroups)
+        calls = Calls(bpf)
+        parts = 1
+        while True:
+            try:
+                found = [
+                    iterators.read(calls, CGROUPS, target, asking(insns, parts, part), _WHOLE_TREE)
+                    for part in range(parts)
+                ]
+            except OSError as error:
+                if error.errno != EOPNOTSUPP or isinstance(error, SyscallError):
+                    raise
+                if parts == _PARTS:
+                    raise Unsupported("more programs at cgroups than can be read at once") from None
+                parts *= 4
+                continue
+            return Rows(b"".join(rows for rows, _ in found), found[-1][1])
+
+    def _cgroups(self, btf: Btf) -> Kept:
+        from bpflens.linux import cgrouprows
+
+        return cgrouprows.target(btf), [cgrouprows.program(btf)]
 
     def _programs(self, btf: Btf) -> Kept:
         from bpflens.linux import progrows
@@ -67,14 +129,28 @@ class LinuxBulk:
         page_shift = os.sysconf("SC_PAGE_SIZE").bit_length() - 1
         return progrows.target(btf), progrows.ways(btf, int(last or b"0") + 1, page_shift)
 
-    def _kept(self, name: str, keep: str | None, make: Callable[[Btf], Kept]) -> Kept:
-        """The instructions for this kernel: known, or kept in a file, or made now and kept."""
+    def _files(self, btf: Btf, packet: bytes | None) -> Kept:
+        from bpflens.btf.parse import Btf
+        from bpflens.linux import filerows
+
+        addresses = filerows.releases(self._host.read("/proc/kallsyms"))
+        types = Btf.parse(packet, btf) if packet else None
+        return filerows.target(btf), [filerows.program(btf, addresses, types)]
+
+    def _packet_types(self) -> bytes | None:
+        try:
+            return self._host.read("/sys/kernel/btf/af_packet")
+        except FileNotFoundError:
+            return None
+
+    def _kept(
+        self, name: str, keep: str | None, make: Callable[[Btf], Kept], here: bytes = b""
+    ) -> Kept:
+        """The instructions for this kernel: known, or kept in a file, or made now and kept.
+
+        `here`: what they are good for, besides this build of the kernel on this machine.
+        """
         if name not in self._known:
-            if keep is None:
-                raise Unsupported(
-                    "there is no folder to keep instructions in: made anew each time "
-                    "they would cost more than they save"
-                )
             from bpflens.linux import kept
 
             system = os.uname()
@@ -83,20 +159,29 @@ class LinuxBulk:
             cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
             # The notes hold the build ID: another build is another kernel, and other types.
             identity = "\0".join(words).encode() + cpus + self._host.read("/sys/kernel/notes")
-            path = os.path.join(keep, f"{name}-{system.release}.iterators")
-            found = kept.load(path, identity)
+            path = os.path.join(keep or "", f"{name}-{system.release}.iterators")
+            found = kept.load(path, identity + here) if keep else None
             if found is None:
-                from bpflens.btf.cache import load
-
-                found = make(load(self._host.read("/sys/kernel/btf/vmlinux"), keep))
-                kept.save(path, identity, found)
+                found = make(self._types(keep))
+                if keep:
+                    kept.save(path, identity + here, found)
             self._known[name] = found
         return self._known[name]
 
+    def _types(self, keep: str | None) -> Btf:
+        data = self._host.read("/sys/kernel/btf/vmlinux")
+        if keep is None:
+            from bpflens.btf.parse import Btf
 
-def asking(insns: bytes, after: int, maps: bool) -> bytes:
-    """The program with what is asked for in its first two slots (`progrows`)."""
+            return Btf.parse(data)
+        from bpflens.btf.cache import load
+
+        return load(data, keep)
+
+
+def asking(insns: bytes, first: int, second: int) -> bytes:
+    """The program with what is asked for in its first two slots (`progrows`, `cgrouprows`)."""
     slots = bytearray(insns)
-    struct.pack_into("<i", slots, 4, after)
-    struct.pack_into("<i", slots, 12, maps)
+    struct.pack_into("<i", slots, 4, first)
+    struct.pack_into("<i", slots, 12, second)
     return bytes(slots)

@@ -7,6 +7,7 @@ CAP_PERFMON, as every tracing program does.
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -33,21 +34,21 @@ class Opened(NamedTuple):
 
 
 @contextmanager
-def opened(calls: Calls, name: str, target: int, insns: bytes) -> Iterator[Opened]:
+def opened(
+    calls: Calls, name: str, target: int, insns: bytes, parameters: bytes = b""
+) -> Iterator[Opened]:
     """An iterator, which is gone afterwards.
 
-    `target` is the BTF ID of the function that stands for the kind of object. Raises what the
-    kernel says.
+    `target` is the BTF ID of the function that stands for the kind of object; `parameters` (union
+    bpf_iter_link_info) say over which. Raises what the kernel says.
     """
-    attr = ProgLoad(
-        prog_type=ProgType.TRACING,
-        expected_attach_type=AttachType.TRACE_ITER,
-        attach_btf_id=target,
-        prog_name=name.encode(),
-    )
-    prog = calls.prog_load(attr, insns)
+    prog = load(calls, name, target, insns)
     try:
-        link = calls.link_create(LinkCreateIter(prog_fd=prog, attach_type=AttachType.TRACE_ITER))
+        mem = Memory()
+        attr = LinkCreateIter(prog_fd=prog, attach_type=AttachType.TRACE_ITER)
+        if parameters:
+            attr.iter_info, attr.iter_info_len = mem.pin(bytearray(parameters)), len(parameters)
+        link = calls.link_create(attr, mem)
         try:
             rows = calls.call(Cmd.ITER_CREATE, IterCreate(link_fd=link))
             try:
@@ -60,9 +61,11 @@ def opened(calls: Calls, name: str, target: int, insns: bytes) -> Iterator[Opene
         calls.close(prog)
 
 
-def read(calls: Calls, name: str, target: int, insns: bytes) -> tuple[bytes, int]:
+def read(
+    calls: Calls, name: str, target: int, insns: bytes, parameters: bytes = b""
+) -> tuple[bytes, int]:
     """All that an iterator writes, and the ID of the program that wrote it, which is gone now."""
-    with opened(calls, name, target, insns) as made:
+    with opened(calls, name, target, insns, parameters) as made:
         return read_all(made.rows), calls.info(made.prog, ProgInfo).id
 
 
@@ -77,3 +80,49 @@ def read_all(fd: int) -> bytes:
         if not piece:
             return b"".join(pieces)
         pieces.append(piece)
+
+
+def load(calls: Calls, name: str, target: int, insns: bytes) -> int:
+    """The fd of the program of an iterator, with BTF where it has callbacks."""
+    attr = ProgLoad(
+        prog_type=ProgType.TRACING,
+        expected_attach_type=AttachType.TRACE_ITER,
+        attach_btf_id=target,
+        prog_name=name.encode(),
+    )
+    callbacks = _callbacks(insns)
+    if not callbacks:
+        return calls.prog_load(attr, insns)
+    # The kernel takes a function as a callback only if BTF says that it is static
+    # (check_ld_imm()).
+    types, starts = _types(name, callbacks)
+    mem = Memory()
+    attr.func_info, attr.func_info_rec_size = mem.pin(starts), 8
+    attr.func_info_cnt = len(starts) // 8
+    attr.prog_btf_fd = calls.btf_load(types)
+    try:
+        return calls.prog_load(attr, insns, mem=mem)
+    finally:
+        calls.close(attr.prog_btf_fd)
+
+
+def _callbacks(insns: bytes) -> list[int]:
+    """Where the functions begin whose addresses are loaded, by the number of the instruction."""
+    found = set()
+    for at, insn in enumerate(struct.iter_unpack("=BBhi", insns)):
+        if insn[0] == LD_IMM64 and insn[1] >> 4 == PSEUDO_FUNC:
+            found.add(at + 1 + insn[3])
+    return sorted(found)
+
+
+def _types(name: str, callbacks: list[int]) -> tuple[bytes, bytearray]:
+    """BTF in which a program and its callbacks are functions, and which of them begins where."""
+    made = BtfBuilder()
+    number = made.add_int("long int", 8, Int.SIGNED)
+    proto = made.add_func_proto(number, [("context", made.add_ptr(0))])
+    called = made.add_func_proto(number, [("index", number), ("context", made.add_ptr(0))])
+    functions = [(0, made.add_func(name, proto, linkage=Func.GLOBAL))]
+    functions += [
+        (at, made.add_func(f"{name}_{at}", called, linkage=Func.STATIC)) for at in callbacks
+    ]
+    return made.build(), bytearray(b"".join(struct.pack("=II", *entry) for entry in functions))
