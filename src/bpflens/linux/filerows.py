@@ -1,0 +1,181 @@
+"""The iterator that writes `abi.rows.FileRow`: a BPF program over every open file of every process.
+
+Which kind of file it is, the function tells that the kernel calls when it is closed: those of BPF
+have one each, whose addresses /proc/kallsyms has (those of the tables that they stand in only with
+CONFIG_KALLSYMS_ALL). So the program is good for one boot. A file's private data has no type for the
+verifier, and is read with bpf_probe_read_kernel(). Since: 5.11.
+
+Pure: from types and symbols to bytes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from bpflens.abi.rows import FileKind, FileRow, SocketRow
+from bpflens.btf import types as t
+from bpflens.btf.parse import Btf
+from bpflens.errors import Unsupported
+from bpflens.insn.asm import assemble
+from bpflens.linux import filetext
+from bpflens.linux.kerneltypes import Kernel
+from bpflens.linux.statements import expand, kernel_of, on_stack, zeros
+
+TARGET = "bpf_iter_task_file"
+
+RELEASE = {
+    FileKind.PROGRAM: "bpf_prog_release",
+    FileKind.MAP: "bpf_map_release",
+    FileKind.LINK: "bpf_link_release",
+    FileKind.BTF: "btf_release",
+    FileKind.ITERATOR: "iter_release",
+    FileKind.PERF_EVENT: "perf_release",
+    FileKind.SOCKET: "sock_close",
+}
+"""What the kernel calls when the last fd of such a file is closed (struct file_operations)."""
+
+_AF = {"af_unix": 1, "af_inet": 2, "af_inet6": 10, "af_packet": 17}
+_ROW = -240
+_SOCKET = _ROW + FileRow.__size__
+_END = _SOCKET + SocketRow.__size__
+_STACK = {"word": -8, "more": -16}
+
+_MEMBERS = {
+    "ctx": ("bpf_iter__task_file", {"task": "task", "fd": "fd", "file": "file"}),
+    "meta": ("bpf_iter_meta", {"seq": "seq"}),
+    "file": ("file", {"f_op": "f_op", "private_data": "private_data", "inode": "f_inode"}),
+    "fops": ("file_operations", {"release": "release"}),
+    "inode": ("inode", {"number": "i_ino"}),
+    "task": ("task_struct", {"group_leader": "group_leader", "thread_pid": "thread_pid"}),
+    "pid": ("pid", {"level": "level", "number": "numbers"}),
+    "prog": ("bpf_prog", {"aux": "aux"}),
+    "aux": ("bpf_prog_aux", {"id": "id"}),
+    "map": ("bpf_map", {"id": "id"}),
+    "link": ("bpf_link", {"id": "id"}),
+    "btf": ("btf", {"id": "id"}),
+    "seq": ("seq_file", {"private": "private"}),
+    "event": ("perf_event", {"prog": "prog", "cookie": "bpf_cookie"}),
+    "socket": ("socket", {"sk": "sk"}),
+    "sock": (
+        "sock",
+        {
+            "filter": "sk_filter",
+            "reuseport": "sk_reuseport_cb",
+            "type": "sk_type",
+            "protocol": "sk_protocol",
+            "family": "__sk_common.skc_family",
+            "net": "__sk_common.skc_net.net",
+            "rcv_saddr": "__sk_common.skc_rcv_saddr",
+            "daddr": "__sk_common.skc_daddr",
+            "num": "__sk_common.skc_num",
+            "dport": "__sk_common.skc_dport",
+        },
+    ),
+    "net": ("net", {"inum": "ns.inum"}),
+    "filter": ("sk_filter", {"prog": "prog"}),
+    "reuseport": ("sock_reuseport", {"prog": "prog"}),
+}
+"""Prefix → struct → symbol after the prefix → member."""
+
+
+def releases(kallsyms: bytes) -> dict[FileKind, int]:
+    """The addresses of those functions. Raises Unsupported where they are not to be had."""
+    found: dict[FileKind, int] = {}
+    for kind, name in RELEASE.items():
+        end = b" %s\n" % name.encode()
+        at = kallsyms.find(end)
+        start = kallsyms.rfind(b"\n", 0, at) + 1
+        address = int(kallsyms[start : at - 1].split()[0], 16) if at >= 0 else 0
+        # Two functions of one name: nothing tells them apart.
+        if not address or kallsyms.find(end, at + 1) >= 0:
+            raise Unsupported(
+                f"/proc/kallsyms does not tell where {name} is (kernel.kptr_restrict, CAP_SYSLOG)"
+            )
+        found[kind] = address
+    return found
+
+
+def program(btf: Btf, addresses: Mapping[FileKind, int], packet: Btf | None = None) -> bytes:
+    """The instructions. `packet` has the types of packet sockets, where they are a module's.
+
+    Raises Unsupported where no such program can be made for these types.
+    """
+    kernel = kernel_of(btf)
+    symbols = _symbols(kernel)
+    text = [filetext.BEGIN, zeros(_ROW + 8, _SOCKET)]
+    for kind in FileKind:
+        body = _BODIES.get(kind, filetext.OBJECT).replace("ZEROS", zeros(_SOCKET, _END))
+        name = kind.name.lower()
+        text.append(filetext.KIND.replace("BODY", body).replace("KIND", name))
+        symbols |= {f"kind_{name}": kind, f"release_{name}": addresses[kind]}
+    text += ["goto done\n", filetext.INET]
+    for label, part, types, members in (
+        ("inet6", filetext.INET6, kernel, _INET6),
+        ("unix", filetext.UNIX, kernel, _UNIX),
+        ("packet", filetext.PACKET, Kernel(packet) if packet else kernel, _PACKET),
+    ):
+        try:
+            symbols |= _places(types, members)
+        except Unsupported:  # then there are no such sockets here
+            part = f"{label}:\n    goto addressed\n"
+        text.append(part)
+    text.append(filetext.END)
+    return assemble(_expand("".join(text)), **symbols)
+
+
+_BODIES = {
+    FileKind.PROGRAM: filetext.PROGRAM,
+    FileKind.ITERATOR: filetext.ITERATOR,
+    FileKind.PERF_EVENT: filetext.PERF_EVENT,
+    FileKind.SOCKET: filetext.SOCKET,
+}
+
+
+_INET6 = {
+    "sock_v6": (
+        "sock",
+        {"rcv_saddr": "__sk_common.skc_v6_rcv_saddr", "daddr": "__sk_common.skc_v6_daddr"},
+    )
+}
+_UNIX = {
+    "unix": ("unix_sock", {"addr": "addr"}),
+    "address": ("unix_address", {"len": "len", "path": "name"}),
+}
+_PACKET = {"packet": ("packet_sock", {"ifindex": "ifindex", "num": "num"})}
+
+
+def target(btf: Btf) -> int:
+    """What the program attaches to."""
+    return Kernel(btf).find(TARGET, t.Func).id
+
+
+def _places(kernel: Kernel, members: Mapping[str, tuple[str, dict[str, str]]]) -> dict[str, int]:
+    return {
+        f"{prefix}_{name}": kernel.place(kernel.struct(struct), path).offset
+        for prefix, (struct, names) in members.items()
+        for name, path in names.items()
+    }
+
+
+def _symbols(kernel: Kernel) -> dict[str, int]:
+    found = _places(kernel, _MEMBERS)
+    private = kernel.struct("bpf_iter_priv_data")
+    # container_of(seq->private, struct bpf_iter_priv_data, target_private)
+    found["iterator_prog"] = (
+        kernel.place(private, "prog").offset - kernel.place(private, "target_private").offset
+    )
+    sizes = {
+        "row": _ROW,
+        "sizeof_file": FileRow.__size__,
+        "sizeof_socket": FileRow.__size__ + SocketRow.__size__,
+        "sizeof_upid": kernel.struct("upid").size,
+    }
+    return found | sizes | _AF | _STACK | on_stack(FileRow, _ROW) | on_stack(SocketRow, _SOCKET)
+
+
+def _expand(text: str) -> str:
+    """The statements that come often: NEXT follows the pointer at a distance from r3, TAKE copies
+    what lies there."""
+    text = re.sub(r"NEXT (\w+)", r"r3 += \1\nPROBE word 8\nr3 = *(u64 *)(r10 +word)", text)
+    return expand(re.sub(r"TAKE (\w+) (\w+) (\w+)", r"r3 += \2\nPROBE \1 \3", text))
