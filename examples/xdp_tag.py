@@ -8,16 +8,18 @@ Netlink gives the program's ID, the ID gives an fd, the fd gives what the kernel
 import sys
 
 import bpflens
-from bpflens.attach import xdp
+from bpflens.attach.everything import find
+from bpflens.attach.places import Places
+from bpflens.attach.record import Attachment
 
 
 def main(device: str) -> int:
     with bpflens.open() as system:
-        for attachment in xdp.attachments(system):
-            if attachment.target == device:
-                with system.program(attachment.prog_id or 0) as program:
+        for found in find(Places(system)):
+            if isinstance(found, Attachment) and (found.kind, found.target) == ("xdp", device):
+                with system.program(found.prog_id or 0) as program:
                     told = f"program {program.id}, tag {program.tag}"
-                print(f"{device}: {attachment.attach_type} {told}")
+                print(f"{device}: {found.attach_type} {told}")
                 return 0
     print(f"{device}: no XDP program")
     return 1

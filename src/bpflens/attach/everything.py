@@ -9,7 +9,7 @@ from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 from bpflens.errors import BpflensError
 
-FINDERS = ("xdp", "links")
+FINDERS = ("networks", "links")
 """The modules of this package that have a `find(places)`, in the order of the list. Links come
 last: what the finder of a hook knows of a link says more than the link's own info."""
 
@@ -19,15 +19,14 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
 
     An attachment that two finders tell of by its link comes once.
     """
-    told: set[int] = set()
     for name in FINDERS:
         finder = importlib.import_module(f"bpflens.attach.{name}")
         try:
             for found in finder.find(places):
                 if isinstance(found, Attachment) and found.link_id is not None:
-                    if finder.__name__.endswith(".links") and found.link_id in told:
+                    if finder.__name__.endswith(".links") and found.link_id in places.told:
                         continue
-                    told.add(found.link_id)
+                    places.told.add(found.link_id)
                 yield found
         except (BpflensError, OSError) as error:
             yield Failure(name, "", str(error))

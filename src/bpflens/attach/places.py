@@ -6,9 +6,12 @@ A process of another user may hide them; then they are unseen, and `unseen` coun
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+from bpflens.abi.enums import ProgType
+from bpflens.abi.infos import ProgInfo
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import LinkFacts
 from bpflens.model.system import LINK, System
@@ -73,6 +76,8 @@ class Places:
         """Processes whose namespaces are hidden from us."""
         self.link_failures: list[tuple[str, str]] = []
         """(what, why) of links that could not be looked at, when `links` was asked for."""
+        self.told: set[int] = set()
+        """The links of attachments that were found by something else than the link."""
 
     @cached_property
     def processes(self) -> list[Process]:
@@ -178,6 +183,32 @@ class Places:
         except (BpflensError, OSError) as error:
             self.link_failures.append(("links", str(error)))
         return found
+
+    @cached_property
+    def programs(self) -> dict[int, ProgInfo] | None:
+        """What each program is, by its ID; None where programs cannot be listed."""
+        try:
+            return dict(self._programs())
+        except (BpflensError, OSError):
+            return None
+
+    def _programs(self) -> Iterator[tuple[int, ProgInfo]]:
+        for program in self.system.programs():
+            with program:
+                yield program.id, program.basic()
+
+    def loaded(self, *types: ProgType) -> bool:
+        """Whether there may be a program of one of these types."""
+        programs = self.programs
+        return programs is None or any(info.type in types for info in programs.values())
+
+    @cached_property
+    def devices(self) -> dict[tuple[int, int], str]:
+        """The name of every network device that we can see, by the inode number of its namespace
+        and its index. (A look at what is attached to them fills this by the way.)"""
+        from bpflens.attach.networks import names
+
+        return names(self)
 
     def netns_words(self, inode: int) -> str:
         """A network namespace in words, also one that cannot be entered."""

@@ -37,7 +37,7 @@ class Failure(NamedTuple):
     """A part of the host that a finder could not look at: the rest of the look stands."""
 
     kind: str
-    """Of the attachments that may be there and unseen."""
+    """Of the attachments that may be there and unseen; `network`: all of a network namespace."""
     target: str
     """What could not be looked at: `netns blue`, `/sys/fs/cgroup`, `pid 812`."""
     error: str

@@ -54,7 +54,7 @@ def test_a_dump_that_was_torn_is_repeated(doors: list[Door]) -> None:
     first, second = Door(LINK, TORN), Door(LINK + LINK, DONE)
     doors += [first, second]
     assert LinuxNet().dump(NETLINK_ROUTE, get_links()) == [b"link", b"link"]
-    assert first.closed and second.closed
+    assert [first.closed, second.closed] == [True, True]
 
 
 def test_one_that_is_torn_each_time_is_a_failure(doors: list[Door]) -> None:
