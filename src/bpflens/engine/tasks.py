@@ -11,6 +11,7 @@ from bpflens.engine.files import O_RDONLY, O_RDWR, FdTable, File, Node
 from bpflens.port.doors import Doors
 
 if TYPE_CHECKING:
+    from bpflens.abi.rows import SocketRow
     from bpflens.engine.bpffs import Bpffs
     from bpflens.engine.cgroups import Cgroup
     from bpflens.engine.engine import Engine
@@ -37,6 +38,7 @@ class Task:
         self._netns, self._mntns = engine.netns, engine.mntns
         self._netns.hold()
         self._mntns.hold()
+        self.mappings: list[Mapping] = []
         self.files = FdTable(limit)
         for _ in range(3):
             self.files.add(File(Node(), O_RDWR, creds))
@@ -149,7 +151,48 @@ class Task:
         """mmap(2) of a map, MAP_SHARED."""
         from bpflens.engine.maps.mapping import map_memory
 
-        return map_memory(self.files.file(fd), length, write, offset)
+        made = map_memory(self.files.file(fd), length, write, offset)
+        self.mappings.append(made)
+        return made
+
+    def socket(self, row: SocketRow, *, shared: bool = False, cookie: int = 0) -> int:
+        """socket(2) and bind(2); `shared` with SO_REUSEPORT."""
+        from bpflens.engine.net import Socket
+
+        families = {1: "unix", 44: "xdp"}
+        made = Socket(
+            cookie or self.engine.inode(), established=row.type == 2, reuseport=shared,
+            family=families.get(row.family, "inet"), row=row, netns=self.netns,
+        )  # fmt: skip
+        return self.add(made)
+
+    def socketpair(self) -> tuple[int, int]:
+        """socketpair(2), of the unix family."""
+        from bpflens.engine.unix import pair
+
+        one, other = pair(self.netns)
+        return self.add(one), self.add(other)
+
+    def sendmsg(self, socket: int, fds: list[int]) -> None:
+        """Send open files through a pair of sockets (SCM_RIGHTS); there they wait. Raises
+        OSError."""
+        from bpflens.engine.unix import UnixSocket
+
+        found = self.files.get(socket, UnixSocket, errno.ENOTSOCK)
+        found.send([self.files.file(fd) for fd in fds])
+
+    def recvmsg(self, socket: int) -> list[int]:
+        """Receive the files of the next message. Raises OSError: EAGAIN where there is none."""
+        from bpflens.engine.unix import UnixSocket
+
+        found = self.files.get(socket, UnixSocket, errno.ENOTSOCK)
+        if not found.queue:
+            raise err(errno.EAGAIN)
+        files = found.queue.pop(0)
+        taken = [self.files.add(file) for file in files]
+        for file in files:
+            file.put()
+        return taken
 
     # --- its life
 
@@ -165,6 +208,8 @@ class Task:
 
     def exit(self) -> None:
         """Close everything and leave."""
+        for mapping in self.mappings:
+            mapping.close()
         for fd in list(self.files.files):
             self.files.close(fd)
         if self.engine.tasks.pop(self.pid, None):

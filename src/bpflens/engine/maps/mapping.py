@@ -18,14 +18,14 @@ class Mapping:
 
     def __init__(self, found: Map, data: memoryview, write: bool) -> None:
         self.data = data if write else data.toreadonly()
-        self._map: Map | None = found
+        self.map: Map | None = found
         self._write = write
         found.hold()
         found.writers += write
 
     def close(self) -> None:
         """munmap(2)."""
-        found, self._map = self._map, None
+        found, self.map = self.map, None
         if found:
             self.data.release()
             found.writers -= self._write
