@@ -3,7 +3,7 @@
     python benchmarks/btf_index.py [RUNS]
 
 Times are those of whole processes, start to end, the smallest and the median of RUNS; memory is the
-largest resident set of any run. The goals: cold 250 ms, warm 30 ms above bare start-up.
+largest resident set of any run. The goals, whole processes: cold 250 ms, warm 30 ms.
 
 The library alone comes first, then the command: beside `bpflens btf list`, which starts as much and
 reads no types, `btf dump vmlinux --type in_addr` without an index (`/dev/null` can keep none) and

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import stat
-from contextlib import suppress
 
 
 def read(path: str, largest: int) -> bytes | None:
@@ -49,5 +48,11 @@ def replace(path: str, content: bytes) -> None:
             file.write(content)
         os.replace(unfinished, path)
     except OSError:
-        with suppress(OSError):
-            os.unlink(unfinished)
+        _remove(unfinished)
+
+
+def _remove(path: str) -> None:
+    try:  # noqa: SIM105 (contextlib costs 4 ms of start-up)
+        os.unlink(path)
+    except OSError:
+        pass

@@ -189,9 +189,26 @@ class Btf:
         wanted = set(self._string_offsets(name.encode() + b"\0"))
         if self.base:
             yield from self.base._ids_named(name)
-        for at, offset in enumerate(self._name_offsets):
-            if offset in wanted and self.type_name(self._first_id + at) == name:
+        for at in self._places_of(wanted):
+            if self.type_name(self._first_id + at) == name:
                 yield self._first_id + at
+
+    def _places_of(self, wanted: set[int]) -> Iterable[int]:
+        """Where the offsets stand in `_name_offsets`, in ascending order."""
+        if len(wanted) > 16:  # many strings end with the name
+            return [at for at, offset in enumerate(self._name_offsets) if offset in wanted]
+        offsets = self._name_offsets
+        words = offsets.tobytes()
+        found: list[int] = []
+        for offset in wanted:
+            # Of little-endian words most end with 0, which would make the search slower.
+            word = offset.to_bytes(4, sys.byteorder).rstrip(b"\0")
+            at = words.find(word)
+            while at >= 0:
+                if at % 4 == 0 and offsets[at // 4] == offset:
+                    found.append(at // 4)
+                at = words.find(word, at + 1)
+        return sorted(found)
 
     def _string_offsets(self, name: bytes) -> Iterable[int]:
         """Every offset that reads as `name`; BTF may refer to the tail of a longer string."""
@@ -288,8 +305,8 @@ class Btf:
             return self.base.pointer_size
         if not self._pointer_size:
             longs = (self.find(name, t.Int) for name in ("long int", "long unsigned int", "long"))
-            sizes = [found.size for found in longs if found]
-            self._pointer_size = sizes[0] if sizes and sizes[0] in (4, 8) else 8
+            size = next((found.size for found in longs if found), 8)
+            self._pointer_size = size if size in (4, 8) else 8
         return self._pointer_size
 
     def strip(self, type_id: int) -> t.Type:

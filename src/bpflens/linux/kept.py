@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from binascii import crc32
 
-from bpflens import privatefile
+from bpflens.privatefile import read, replace
 
 _MAGIC = b"bpflens-iterators-1\n"
 _HEAD = struct.Struct("=IIII")
@@ -26,7 +26,7 @@ Kept = tuple[int, list[bytes]]
 
 def load(path: str, identity: bytes) -> Kept | None:
     """What `save` put there for the same identity; None for anything else."""
-    content = privatefile.read(path, _LARGEST)
+    content = read(path, _LARGEST)
     return _decode(content, identity) if content is not None else None
 
 
@@ -57,4 +57,4 @@ def save(path: str, identity: bytes, kept: Kept) -> None:
     target, programs = kept
     parts = (_LENGTH.pack(len(insns)) + insns for insns in programs)
     tail = struct.pack("=III", len(identity), target, len(programs)) + identity + b"".join(parts)
-    privatefile.replace(path, _MAGIC + _LENGTH.pack(crc32(tail)) + tail)
+    replace(path, _MAGIC + _LENGTH.pack(crc32(tail)) + tail)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import struct
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,10 @@ def _data() -> bytes:
     number = builder.add_int("int", 4)
     builder.add_struct("s", 4, [("x", number, 0)])
     return builder.build()
+
+
+def _name() -> str:
+    return cache._name(_data()) + ".btfindex"
 
 
 def _file(directory: Path) -> Path:
@@ -48,7 +51,7 @@ def test_the_second_process_uses_the_index_of_the_first(
     directory = tmp_path / "made" / "when missing"
     first = cache.load(_data(), str(directory))
     assert first.find("s", t.Struct) is not None
-    assert _file(directory).name == sha256(_data()).hexdigest() + ".btfindex"
+    assert _file(directory).name == _name()
     assert _file(directory).stat().st_mode & 0o077 == 0
     assert _is_used(monkeypatch, directory)
 
@@ -101,7 +104,7 @@ def test_a_link_in_place_of_the_file_is_not_followed(
 def test_a_directory_or_a_pipe_in_place_of_the_file_does_no_harm(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = sha256(_data()).hexdigest() + ".btfindex"
+    name = _name()
     os.mkfifo(tmp_path / name)
     assert not _is_used(monkeypatch, tmp_path)
     (tmp_path / name).unlink()
@@ -116,7 +119,7 @@ def test_a_directory_that_cannot_be_made_costs_nothing_but_time(tmp_path: Path) 
 
 
 def test_no_unfinished_file_is_left(tmp_path: Path) -> None:
-    blocked = tmp_path / (sha256(_data()).hexdigest() + ".btfindex")
+    blocked = tmp_path / _name()
     blocked.mkdir()
     (blocked / "full").touch()
     cache.load(_data(), str(tmp_path))
@@ -136,10 +139,9 @@ def test_no_unfinished_file_is_left(tmp_path: Path) -> None:
 )
 def test_an_index_that_lies_gives_values_or_format_errors(words: list[int], tmp_path: Path) -> None:
     """A file that is whole, with a checksum that fits, made by someone who means harm."""
-    path = tmp_path / (sha256(_data()).hexdigest() + ".btfindex")
-    body = cache._HEADER.pack(cache._MAGIC, len(words) // 2)
-    body += struct.pack(f"={len(words)}I", *words)
-    path.write_bytes(body + sha256(body).digest())
+    index = memoryview(struct.pack(f"={len(words)}I", *words)).cast("I")
+    half = len(words) // 2
+    (tmp_path / _name()).write_bytes(cache._encode((index[:half], index[half:])))
     btf = cache.load(_data(), str(tmp_path))
     assert len(btf) == len(words) // 2 + 1
     for type_id in btf.ids():

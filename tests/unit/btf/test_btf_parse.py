@@ -379,3 +379,16 @@ def _raw(btf: Btf, found: t.Type) -> Iterator[str]:
             yield f"{head} size={found.size}"
         case t.DeclTag():
             yield f"{head} type_id={found.type_id} component_idx={found.component}"
+
+
+def test_a_name_is_found_whether_few_or_many_strings_end_with_it() -> None:
+    builder = BtfBuilder()
+    names = [f"{number}s" for number in range(300)]
+    for name in ["s", *names, "s", "0"]:
+        builder.add_struct(name, 0, [])
+    btf = Btf.parse(builder.build())
+    assert [found.id for found in btf.find_all("s")] == [1, 302]
+    for name in (*names, "0"):
+        assert [found.id for found in btf.find_all(name)] == [
+            type_id for type_id in btf.ids() if btf.type_name(type_id) == name
+        ]
