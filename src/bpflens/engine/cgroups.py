@@ -13,6 +13,15 @@ if TYPE_CHECKING:
 
     from bpflens.engine.engine import Engine
     from bpflens.engine.links.cgroup import CgroupHook
+    from bpflens.engine.tasks import Task
+
+
+def from_fd(task: Task, fd: int) -> Cgroup:
+    """cgroup_get_from_fd(): EBADF for everything else, ENOENT for one that was removed."""
+    found = task.files.get(fd, Cgroup, errno.EBADF)
+    if found.gone:
+        raise err(errno.ENOENT)
+    return found
 
 
 class Cgroup(Node):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bpflens.abi.attrs import LinkCreateCgroup
 from bpflens.abi.enums import AttachType, LinkType, ProgType
 from bpflens.engine.call import err
-from bpflens.engine.cgroups import Cgroup
+from bpflens.engine.cgroups import Cgroup, from_fd
 from bpflens.engine.links.base import CGROUP_PROGS, CGROUP_TYPES, PROG_TYPES, Link, finish, maker
 from bpflens.engine.links.mprog import (
     AFTER,
@@ -254,17 +254,12 @@ def _check_lsm(attr: ProgQuery) -> None:
         raise err(errno.EINVAL)
 
 
-def cgroup_of(call: Call, fd: int) -> Cgroup:
-    """cgroup_get_from_fd(): EBADF for everything else."""
-    return call.task.files.get(fd, Cgroup, errno.EBADF)
-
-
 @maker(*(ProgType(type) for type in sorted(CGROUP_PROGS)))
 def link(call: Call, attr: LinkCreate, prog: Prog) -> int:
     """cgroup_bpf_link_attach()."""
     if attr.flags & ~(_LINK_FLAGS if call.engine.release.cgroup_order else 0):
         raise err(errno.EINVAL)
-    cgroup = cgroup_of(call, attr.target_fd)
+    cgroup = from_fd(call.task, attr.target_fd)
     more = LinkCreateCgroup.decode(call.raw)
     made = CgroupLink(call.engine, call.task.creds, prog, attr.attach_type)
     made.cgroup = None
@@ -287,7 +282,7 @@ class Cgroups(Hook):
         """cgroup_bpf_prog_attach()."""
         if attr.attach_type == AttachType.LSM_MAC:
             raise err(errno.EINVAL)
-        cgroup = cgroup_of(call, attr.target_fd)
+        cgroup = from_fd(call.task, attr.target_fd)
         old = None
         if attr.attach_flags & MULTI and attr.attach_flags & REPLACE:
             old = prog_of_type(call, attr.replace_bpf_fd, prog.type)
@@ -298,7 +293,7 @@ class Cgroups(Hook):
 
     def detach(self, call: Call, attr: ProgAttach, prog: Prog | None) -> None:
         """cgroup_bpf_prog_detach(): a bad program fd counts as none."""
-        cgroup = cgroup_of(call, attr.target_fd)
+        cgroup = from_fd(call.task, attr.target_fd)
         try:
             prog = prog_of_type(call, attr.attach_bpf_fd, PROG_TYPES[attr.attach_type])
         except OSError:
@@ -325,7 +320,7 @@ class Cgroups(Hook):
         """__cgroup_bpf_query()."""
         if attr.attach_type == AttachType.LSM_MAC:
             raise err(errno.EINVAL)
-        cgroup = cgroup_of(call, attr.target_fd)
+        cgroup = from_fd(call.task, attr.target_fd)
         if attr.query_flags and attr.prog_attach_flags:
             raise err(errno.EINVAL)
         if attr.attach_type == AttachType.LSM_CGROUP and not attr.query_flags:

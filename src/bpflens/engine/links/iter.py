@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from bpflens.abi.attrs import LinkCreateIter
 from bpflens.abi.enums import LinkType, MapType
 from bpflens.engine.call import U32, err
-from bpflens.engine.cgroups import Cgroup
+from bpflens.engine.cgroups import Cgroup, from_fd
 from bpflens.engine.info import check_tail
 from bpflens.engine.links.base import Link, finish, give_name
 from bpflens.engine.maps.base import Map
@@ -111,7 +111,7 @@ def _over_cgroups(call: Call, made: IterLink, words: bytes) -> None:
         raise err(errno.EINVAL)
     root = call.engine.cgroup
     if fd:
-        made.cgroup = call.task.files.get(fd, Cgroup, errno.EBADF)
+        made.cgroup = from_fd(call.task, fd)
     elif id:
         made.cgroup = next((one for one in root.family() if one.id == id), None)
         if made.cgroup is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bpflens.abi.enums import MapFlag, MapType
 from bpflens.engine.call import err
-from bpflens.engine.cgroups import Cgroup
+from bpflens.engine.cgroups import from_fd
 from bpflens.engine.creds import Cap
 from bpflens.engine.files import File, Node
 from bpflens.engine.maps.base import (
@@ -245,4 +245,4 @@ class CgrpStorage(LocalStorage):
     __slots__ = ()
 
     def owner_of(self, key: bytes, task: Task) -> Node:
-        return task.files.get(_fd(key), Cgroup, errno.EBADF)
+        return from_fd(task, _fd(key))

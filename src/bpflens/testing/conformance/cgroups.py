@@ -6,12 +6,12 @@ import errno
 
 from bpflens.abi.attrs import ProgQuery
 from bpflens.abi.enums import AttachType as A
-from bpflens.abi.enums import Cmd
+from bpflens.abi.enums import Cmd, MapType
 from bpflens.abi.enums import ProgType as P
 from bpflens.port.calls import Calls
 from bpflens.port.memory import Memory
 from bpflens.testing.bench import Bench, Cgroup
-from bpflens.testing.builders import map, program
+from bpflens.testing.builders import map, program, u32
 from bpflens.testing.conformance.suite import CLOSED, cases, fails, same
 from bpflens.testing.hooks import (
     AFTER,
@@ -344,3 +344,17 @@ def check_override(bench: Bench) -> None:
     same(below.ids(EFFECTIVE), [id_of(bench.calls, one)])
     below.attach(two, OVERRIDE)
     same(below.ids(EFFECTIVE), [id_of(bench.calls, two)])
+
+
+def check_cgroup_that_is_gone(bench: Bench) -> None:
+    """To a cgroup that was removed nothing is attached, though its folder is open (ENOENT)."""
+    cgroup = bench.cgroup()
+    it = Hook(bench.calls, cgroup.fd, A.CGROUP_INET_INGRESS)
+    prog = skb(bench.calls)
+    bench.remove_cgroup(cgroup)
+    fails(errno.ENOENT, it.attach, prog)
+    fails(errno.ENOENT, it.link, prog)
+    fails(errno.ENOENT, it.detach, prog)
+    same(it.query().code, errno.ENOENT)
+    array = map(bench.calls, MapType.CGROUP_ARRAY)
+    fails(errno.ENOENT, bench.calls.map_update, array, bytes(4), u32(cgroup.fd))
