@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bpflens.abi.enums import AttachType, LinkType, PerfEventType, ProgType
+from bpflens.attach.netfilter import FAMILIES, HOOKS
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
-from bpflens.attach.targets import Targets
+from bpflens.attach.targets import LSM, Targets
 from bpflens.model.link import LinkFacts
 from bpflens.model.parts import Missing, Reason
 
@@ -87,7 +88,7 @@ def _unknown(targets: Targets, link: LinkFacts) -> Place:
 def _raw_tracepoint(targets: Targets, link: LinkFacts) -> Place:
     """bpf_raw_tp_link_attach(): programs of BTF have the same type of link."""
     told = targets.program(link.prog_id)
-    by_btf = not isinstance(told, Missing) and told.type == ProgType.TRACING
+    by_btf = not isinstance(told, Missing) and told.info.type == ProgType.TRACING
     name = link.tp_name or ""
     if by_btf:
         return Place("tracing", name, AttachType.TRACE_RAW_TP.label)
@@ -100,11 +101,11 @@ def _tracing(targets: Targets, link: LinkFacts) -> Place:
     instead = f"type {link.target_btf_id} of BTF object {link.target_obj_id}"
     found = targets.function(link)
     if kind == "lsm" and isinstance(found, str):
-        found = found.removeprefix("bpf_lsm_")
+        found = found.removeprefix(LSM)
     return Place(kind, found, _hook(link) if link.attach_type else None, instead=instead)
 
 
-_ORDERS = {1: "self_only", 2: "descendants_pre", 3: "descendants_post", 4: "ancestors_up"}
+ORDERS = {1: "self_only", 2: "descendants_pre", 3: "descendants_post", 4: "ancestors_up"}
 """enum bpf_cgroup_iter_order."""
 
 
@@ -115,7 +116,7 @@ def _iter(targets: Targets, link: LinkFacts) -> Place:
     if link.cgroup_id:
         path = targets.cgroup(link.cgroup_id)
         words.append(f"cgroup {link.cgroup_id}" if isinstance(path, Missing) else path)
-        words.append(_ORDERS.get(link.order or 0, f"order {link.order}"))
+        words.append(ORDERS.get(link.order or 0, f"order {link.order}"))
     words += [f"{field} {id}" for field, id in (("tid", link.tid), ("pid", link.pid)) if id]
     return Place("iter", " ".join(words), AttachType.TRACE_ITER.label)
 
@@ -136,7 +137,7 @@ def _perf_event(targets: Targets, link: LinkFacts) -> Place:
         program = targets.program(link.prog_id)
         kind = "perf_event"
         if not isinstance(program, Missing):
-            kind = _BY_PROGRAM.get(ProgType(program.type), kind)
+            kind = _BY_PROGRAM.get(ProgType(program.info.type), kind)
         return Place(kind, link.missing["perf_event_type"], instead="perf event")
     if told is PerfEventType.TRACEPOINT:
         return Place("tracepoint", link.tp_name or "")
@@ -204,23 +205,17 @@ def _uprobe_multi(targets: Targets, link: LinkFacts) -> Place:
 # --- networks, cgroups, maps
 
 
-_FAMILIES = {2: "ipv4", 10: "ipv6"}
-_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
-"""enum nf_inet_hooks."""
-
-
 def _netfilter(targets: Targets, link: LinkFacts) -> Place:
-    family = _FAMILIES.get(link.pf or 0, f"family {link.pf}")
+    family = FAMILIES.get(link.pf or 0, f"family {link.pf}")
     number = link.hooknum or 0
-    hook = _HOOKS[number] if number < len(_HOOKS) else f"hook {number}"
-    flags = ("defrag",) if (link.flags or 0) & 1 else ()
-    words = f"{family} {hook} priority {link.priority}"
-    return Place("netfilter", _NO_NETNS, flags=flags, instead=words)
+    hook = HOOKS[number] if number < len(HOOKS) else f"hook {number}"
+    flags = [f"priority {link.priority}"] + ["defrag"] * ((link.flags or 0) & 1)
+    return Place("netfilter", _NO_NETNS, f"{family} {hook}", tuple(flags), "a network namespace")
 
 
 _NO_NETNS = Missing(
     Reason.UNSUPPORTED,
-    "a link of this type does not tell its network namespace, and none that we can enter has it",
+    "the kernel tells no network namespace of this link, and what it tells fits no single place",
 )
 
 
@@ -235,8 +230,10 @@ def _netns(targets: Targets, link: LinkFacts) -> Place:
 
 
 def _cgroup(targets: Targets, link: LinkFacts) -> Place:
-    id = link.cgroup_id or 0
-    return Place("cgroup", targets.cgroup(id), _hook(link), instead=f"cgroup {id}")
+    id, hook = link.cgroup_id or 0, _hook(link)
+    if link.attach_type == AttachType.LSM_CGROUP:
+        hook += f" {targets.traced(link.prog_id)}"
+    return Place("cgroup", targets.cgroup(id), hook, instead=f"cgroup {id}")
 
 
 def _sockmap(targets: Targets, link: LinkFacts) -> Place:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import MapType
 from bpflens.abi.infos import MapInfo, ProgInfo
 from bpflens.abi.record import tells
 from bpflens.errors import BpflensError, FormatError
 from bpflens.model.parts import Missing, Reason, attempt
+from bpflens.model.program import Program
 
 if TYPE_CHECKING:
     from bpflens.attach.places import Places
@@ -17,6 +18,16 @@ if TYPE_CHECKING:
 _STRUCT_OPS = "bpf_struct_ops_"
 """What the type of a struct_ops map's value is called before the interface (STRUCT_OPS_VALUE)."""
 
+LSM = "bpf_lsm_"
+"""What the function that stands for a hook of the Linux security modules begins with."""
+
+
+class Known(NamedTuple):
+    """What a program tells of itself, and its whole name, or as much as the kernel keeps of it."""
+
+    info: ProgInfo
+    name: str
+
 
 class Targets:
     """The names of one look; each object is asked for its own once."""
@@ -24,21 +35,22 @@ class Targets:
     def __init__(self, places: Places) -> None:
         self.places = places
         self._system = places.system
-        self._programs: dict[int, ProgInfo | Missing] = {}
+        self._programs: dict[int, Known | Missing] = {}
         self._maps: dict[int, MapInfo | Missing] = {}
         self._modules: dict[int, str | Missing] = {}
 
     # --- objects
 
-    def program(self, id: int) -> ProgInfo | Missing:
-        """What the kernel tells of a program."""
+    def program(self, id: int) -> Known | Missing:
+        """What a program is."""
         if id not in self._programs:
             self._programs[id] = attempt(self._read_program, id)
         return self._programs[id]
 
-    def _read_program(self, id: int) -> ProgInfo:
+    def _read_program(self, id: int) -> Known:
         with self._system.program(id) as program:
-            return program.basic()
+            whole = attempt(Program.full_name, program)
+            return Known(program.basic(), program.name if isinstance(whole, Missing) else whole)
 
     def map(self, id: int) -> MapInfo | Missing:
         """What the kernel tells of a map."""
@@ -84,7 +96,7 @@ class Targets:
         told = self.program(id)
         if isinstance(told, Missing):
             return f"program {id}"
-        name = self._system.btf_name(told.btf_id, link.target_btf_id)
+        name = self._system.btf_name(told.info.btf_id, link.target_btf_id)
         return f"program {id}" if isinstance(name, Missing) else f"program {id} {name}"
 
     def _on_program(self, link: LinkFacts) -> bool:
@@ -92,10 +104,10 @@ class Targets:
         if not link.attach_type:  # freplace alone has none
             return True
         told = self.program(link.prog_id)
-        if isinstance(told, Missing) or not tells(told, "attach_btf_id"):
+        if isinstance(told, Missing) or not tells(told.info, "attach_btf_id"):
             return False
         # bpf_prog_get_info_by_fd(): what is attached to a program has no BTF object of its target
-        return not told.attach_btf_obj_id and bool(told.attach_btf_id)
+        return not told.info.attach_btf_obj_id and bool(told.info.attach_btf_id)
 
     def _kernel_function(self, btf_id: int, type_id: int) -> str | Missing:
         name = self._system.btf_name(btf_id, type_id)
@@ -110,6 +122,16 @@ class Targets:
     def _read_module(self, btf_id: int) -> str | Missing:
         with self._system.btf_object(btf_id) as found:
             return found.name()
+
+    def traced(self, prog_id: int) -> str | Missing:
+        """The function that a program was loaded for; of an LSM program the hook: `file_open`."""
+        told = self.program(prog_id)
+        if isinstance(told, Missing):
+            return told
+        if not told.info.attach_btf_id:
+            return Missing(Reason.UNSUPPORTED, "this kernel does not tell what is traced")
+        name = self._kernel_function(told.info.attach_btf_obj_id, told.info.attach_btf_id)
+        return name.removeprefix(LSM) if isinstance(name, str) else name
 
     def symbol(self, address: int) -> str:
         """The symbol at an address: `vfs_read`, `vfs_read+0x10`, `xfs_file_read [xfs]`; the address

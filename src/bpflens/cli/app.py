@@ -16,15 +16,17 @@ COMMANDS = {
     "overview": "how many of what there is, and what looks wrong (the default)",
     "prog": "programs: list, show, dump, explain, match",
     "map": "maps: list, show, dump, lookup, get; set, delete, push, pop",
+    "link": "links: list, show, detach",
     "attach": "attachments: list, of every kind and in every namespace",
     "btf": "types: list, show, dump as C, as JSON or as bpftool lists them",
     "doctor": "what this user can see on this kernel, and what would grant the rest",
+    "unpin": "take a pin away",
     "record": "record this machine's answers in a file, to look at it elsewhere",
     "completion": "print a completion script for a shell",
 }
 """Command → its line in the help; the module of that name in this package adds its parser."""
 
-NOUNS_WITH_VERBS = ("prog", "map", "attach", "btf")
+NOUNS_WITH_VERBS = ("prog", "map", "link", "attach", "btf")
 """Commands whose verbs, not they themselves, take the common options."""
 
 DESCRIPTION = "See everything about the BPF programs and maps of a Linux system."

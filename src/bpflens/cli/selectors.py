@@ -6,16 +6,23 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, TypeVar
 
+from bpflens.abi.enums import LinkType
 from bpflens.errors import NotFound, UsageError
+from bpflens.model.link import Link
 from bpflens.model.map import Map
 from bpflens.model.parts import Missing, attempt
 from bpflens.model.program import NAME_MAX, Program
 from bpflens.model.system import System
 
-O = TypeVar("O", Program, Map)  # noqa: E741
+O = TypeVar("O", Program, Map, Link)  # noqa: E741
 
 PROGRAM_FORMS = "12, id:12, name:xdp_lb, tag:59f4a931744dcdc6 or pin:/sys/fs/bpf/x"
 MAP_FORMS = "12, id:12, name:flows, pin:/sys/fs/bpf/x, or prog:12 for the maps of a program"
+
+LINK_FORMS = (
+    "12, id:12, pin:/sys/fs/bpf/x, prog:12 for the links of a program, or type:tcx for all of "
+    "that type"
+)
 
 
 class Selector(NamedTuple):
@@ -78,6 +85,31 @@ def maps(system: System, text: str) -> Iterator[Map]:
                 ids = program.map_ids()
             return _some(_open_maps(system, ids), text, "map")
     return _some(_matching(system.maps(), lambda m: m.name == selector.value), text, "map")
+
+
+def links(system: System, text: str) -> Iterator[Link]:
+    """The links that a selector names, open. Raises UsageError, NotFound, Denied."""
+    selector = parse(text, ("id", "pin", "prog", "type"), LINK_FORMS)
+    match selector.kind:
+        case "id":
+            return _later(lambda: system.link(int(selector.value)))
+        case "pin":
+            return _later(lambda: _of_kind(system, selector.value, Link))
+        case "prog":
+            id = int(selector.value)
+            return _some(
+                _matching(system.links(), lambda link: link.basic().prog_id == id), text, "link"
+            )
+    known = [type.label for type in LinkType if type]
+    if selector.value not in known and not selector.value.startswith("unknown_"):
+        raise UsageError(f"there is no type of link {selector.value!r}: give {', '.join(known)}")
+    wanted = selector.value
+    return _some(_matching(system.links(), lambda link: link.type.label == wanted), text, "link")
+
+
+def one_link(system: System, text: str) -> Link:
+    """The one link that a selector names. Raises UsageError where it names several."""
+    return _single(links(system, text), text, "links")
 
 
 def one_program(system: System, text: str) -> Program:

@@ -46,6 +46,8 @@ class Column(NamedTuple):
     """In a table: the field that is shown where this one is missing."""
     none: str = "there is none"
     """What it means that an object has none."""
+    sparse: bool = False
+    """Whether only some types of object have it: the JSON of the others leaves it out."""
     get: Callable[[Any], Any] | None = None
     """How to take the value from a record, where it is not the field called `key`."""
     parts: bool = False

@@ -2,7 +2,8 @@
 
 One document is `{"schema", "kind", "items", "errors", "complete"}`, with an item a line, so that
 it can be read as it comes and compared with diff. An integer that JavaScript cannot hold (above
-2^53 - 1) is a string of its digits. A value that is null has its reason under "missing".
+2^53 - 1) is a string of its digits. A value that is null has its reason under "missing". What only
+some types of object have (the device of a link) is not there for the others.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ def item_of(
     values_of = row_of(tuple(columns))
     wanted = frozenset(keys)
     wide = [c.key for c in columns if c.wide]
+    sparse = [c.key for c in columns if c.sparse]
     none = {
         c.key: str(not_asked(blank[c.key]) if c.key in blank else Missing(Reason.NONE, c.none))
         for c in columns
@@ -51,6 +53,9 @@ def item_of(
                 values[key] = safe(value)
         reasons = record.missing
         missing = {k: reasons[k] for k in reasons if k in wanted} if reasons else {}
+        for key in sparse:
+            if values[key] is None and key not in missing:
+                del values[key]
         if None in row:
             for key, value in values.items():
                 if value is None and key not in missing:

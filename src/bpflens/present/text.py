@@ -44,6 +44,11 @@ def list_text(values: list[Any]) -> str:
     return ",".join(str(value) for value in values)
 
 
+def addresses_text(values: list[int]) -> str:
+    """Addresses or offsets in one cell."""
+    return ",".join(map(hex, values))
+
+
 def bytes_text(value: int) -> str:
     """A number of bytes, short: three digits and a binary unit."""
     if value < 1024:

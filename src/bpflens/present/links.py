@@ -1,0 +1,77 @@
+"""The columns of links: what all have, and the facts of each type."""
+
+from __future__ import annotations
+
+from bpflens.model.parts import Part
+from bpflens.present.columns import Column, Noun
+from bpflens.present.text import addresses_text, list_text
+
+_STRUCT_OPS = "a map holds the programs"
+_NOWHERE = "it was detached, or what it was attached to is gone"
+
+LINKS = Noun(
+    "links",
+    (
+        Column("id", "ID", "number of the link, until the next boot", 1, True),
+        Column("type", "TYPE", "kind of link", 2),
+        Column("prog_id", "PROG", "ID of the program", 1, True, none=_STRUCT_OPS),
+        Column("prog_name", "NAME", "name of the program", 3, none=_STRUCT_OPS),
+        Column("prog_type", "PROG TYPE", "kind of the program", none=_STRUCT_OPS),
+        Column("prog_tag", "TAG", "what its instructions hash to", none=_STRUCT_OPS),
+        Column("kind", "KIND", "kind of attachment", none=_NOWHERE),
+        Column("target", "TARGET", "the place: eth0@blue, /web.slice, vfs_read, map 12", 1,
+               none=_NOWHERE),
+        Column("attach_type", "HOOK", "the hook there, or the mode", 4, none="it has only one"),
+        Column("flags", "FLAGS", "flags of attaching", show=list_text),
+        Column("pinned", "PINNED", "paths at which it is pinned", 5, show=list_text),
+        Column("cookie", "COOKIE", "what the program gets from bpf_get_attach_cookie()", 0, True,
+               wide=True, sparse=True),
+        Column("tp_name", "TRACEPOINT", "the tracepoint", sparse=True),
+        Column("target_obj_id", "TARGET OBJ", "BTF object of what is traced, or a program's ID", 0,
+               True, since="5.13", sparse=True),
+        Column("target_btf_id", "TARGET TYPE", "BTF type of what is traced", 0, True,
+               since="5.13", sparse=True),
+        Column("target_name", "ITERATOR", "what an iterator goes over", sparse=True),
+        Column("map_id", "MAP", "ID of the map; 0: detached", 0, True, sparse=True),
+        Column("cgroup_id", "CGROUP", "ID of the cgroup; 0: gone", 0, True, wide=True,
+               sparse=True),
+        Column("order", "ORDER", "how an iterator goes over cgroups", sparse=True),
+        Column("tid", "TID", "the one thread that an iterator looks at", 0, True, sparse=True),
+        Column("pid", "PID", "the one process that is looked at", 0, True, sparse=True),
+        Column("netns_ino", "NETNS", "the network namespace, by inode; 0: gone", 0, True,
+               sparse=True),
+        Column("ifindex", "IFINDEX", "the device; 0: gone", 0, True, sparse=True),
+        Column("pf", "PF", "protocol family of a netfilter hook", 0, True, sparse=True),
+        Column("hooknum", "HOOKNUM", "number of a netfilter hook", 0, True, sparse=True),
+        Column("priority", "PRIORITY", "its turn at a netfilter hook", 0, True, sparse=True),
+        Column("perf_event_type", "EVENT", "kind of perf event", since="6.6", sparse=True),
+        Column("func_name", "FUNCTION", "the function of a kprobe", since="6.6", sparse=True),
+        Column("addr", "ADDRESS", "the address of a kprobe", 0, True, show=hex, since="6.6",
+               wide=True, sparse=True),
+        Column("file_name", "FILE", "the file of a uprobe", since="6.6", sparse=True),
+        Column("offset", "OFFSET", "where in the function or file", 0, True, show=hex, since="6.6",
+               sparse=True),
+        Column("ref_ctr_offset", "COUNTER", "where in the file a uprobe's semaphore is", 0, True,
+               show=hex, wide=True, sparse=True),
+        Column("event_type", "EVENT TYPE", "type of another perf event", 0, True, since="6.6",
+               sparse=True),
+        Column("config", "CONFIG", "which event of its type", 0, True, since="6.6", wide=True,
+               sparse=True),
+        Column("missed", "MISSED", "how often a kprobe did not run", 0, True, since="6.7",
+               wide=True, sparse=True),
+        Column("probe_count", "PROBES", "how many places", 0, True, since="6.6", sparse=True),
+        Column("functions", "FUNCTIONS", "the kernel functions", since="6.6", show=list_text,
+               sparse=True),
+        Column("addrs", "ADDRESSES", "their addresses", since="6.6", wide=True,
+               show=addresses_text, sparse=True),
+        Column("path", "PATH", "the file of many uprobes", since="6.8", sparse=True),
+        Column("offsets", "OFFSETS", "where in the file", since="6.8", wide=True,
+               show=addresses_text, sparse=True),
+        Column("ref_ctr_offsets", "COUNTERS", "where the semaphores are", since="6.8", wide=True,
+               show=addresses_text, sparse=True),
+        Column("cookies", "COOKIES", "the cookie of each place", since="6.8", wide=True,
+               show=list_text, sparse=True),
+        Column("raw", "RAW", "the info behind the program's ID, hex", sparse=True),
+    ),
+    {"pinned": Part.BASIC},
+)  # fmt: skip

@@ -1,0 +1,156 @@
+"""Links as records: every fact of every type, with the names of what they are attached to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from bpflens.abi.enums import AttachType, LinkType, ProgType
+from bpflens.attach import networks
+from bpflens.attach.links import ORDERS, attachment, gone
+from bpflens.attach.places import Places
+from bpflens.attach.record import Attachment
+from bpflens.attach.targets import Targets
+from bpflens.errors import BpflensError, NotFound
+from bpflens.model.link import Link, LinkFacts
+from bpflens.model.parts import Missing, Part
+from bpflens.model.system import LINK, System
+from bpflens.snapshot.records import ErrorRecord
+from bpflens.snapshot.take import Look
+
+_ELSEWHERE = (LinkType.XDP, LinkType.TCX, LinkType.NETKIT, LinkType.NETFILTER)
+"""Types whose info names a device or a hook, but no network namespace: who looks into each of them
+knows."""
+
+
+class LinkRecord(NamedTuple):
+    """One link. Below `pinned` are the facts of its type, by the kernel's names."""
+
+    id: int
+    type: str
+    prog_id: int | None
+    prog_type: str | None
+    prog_name: str | None
+    prog_tag: str | None
+    kind: str | None
+    """One of `attach.kinds`; None where it is attached nowhere."""
+    target: str | None
+    attach_type: str | None
+    flags: list[str]
+    pinned: list[str] | None
+    cookie: int | None
+    tp_name: str | None
+    target_obj_id: int | None
+    target_btf_id: int | None
+    target_name: str | None
+    map_id: int | None
+    cgroup_id: int | None
+    order: str | None
+    tid: int | None
+    pid: int | None
+    netns_ino: int | None
+    ifindex: int | None
+    pf: int | None
+    hooknum: int | None
+    priority: int | None
+    perf_event_type: str | None
+    func_name: str | None
+    addr: int | None
+    file_name: str | None
+    offset: int | None
+    ref_ctr_offset: int | None
+    event_type: int | None
+    config: int | None
+    missed: int | None
+    probe_count: int | None
+    functions: list[str] | None
+    """kprobe_multi: the names of what is at the addresses."""
+    addrs: list[int] | None
+    path: str | None
+    offsets: list[int] | None
+    ref_ctr_offsets: list[int] | None
+    cookies: list[int] | None
+    raw: str | None
+    missing: dict[str, str]
+
+
+_SAME = frozenset(LinkRecord._fields) & frozenset(LinkFacts._fields)
+
+
+class LinkLook:
+    """One look at the links of a system; `errors` collects what could not be looked at."""
+
+    def __init__(self, system: System, parts: Part = Part.BASIC) -> None:
+        self.places = Places(system)
+        self.targets = Targets(self.places)
+        self._look = Look(system, parts)
+        self.errors: list[ErrorRecord] = self._look.errors
+        self._basic = Part.BASIC in parts
+
+    def links(self, links: Iterable[Link] | None = None) -> Iterator[LinkRecord]:
+        """A record for each link (default: all of the system). Closes each after reading it."""
+        if links is None:
+            yield from map(self.record, self.places.links)
+            for what, why in self.places.link_failures:
+                self.errors.append(ErrorRecord(LINK.noun, None, what, why))
+            return
+        for link in links:
+            with link:
+                try:
+                    yield self.record(link.info())
+                except NotFound:
+                    continue
+                except (BpflensError, OSError) as error:
+                    self.errors.append(ErrorRecord(LINK.noun, None, None, str(error)))
+
+    def record(self, link: LinkFacts) -> LinkRecord:
+        """A link with the names of its program and its target."""
+        missing = {name: str(why) for name, why in link.missing.items()}
+        values: dict[str, Any] = {name: getattr(link, name) for name in _SAME}
+        program = self.targets.program(link.prog_id) if link.prog_id else None
+        if isinstance(program, Missing):
+            missing |= dict.fromkeys(("prog_type", "prog_name", "prog_tag"), str(program))
+            program = None
+        place = None if gone(link) else self._attachment(link)
+        if place is not None:
+            missing |= place.missing
+        if place is None and link.attach_type:
+            values["attach_type"] = AttachType(link.attach_type).label
+        values |= {
+            "type": link.type.label,
+            "prog_id": link.prog_id or None,
+            "prog_type": ProgType(program.info.type).label if program else None,
+            "prog_name": program.name if program else None,
+            "prog_tag": program.info.tag.hex() if program else None,
+            "kind": place.kind if place else None,
+            "target": None if place is None or "target" in missing else place.target,
+            "flags": place.flags if place else [],
+            "pinned": self._look.pinned("link", link.id) if self._basic else None,
+            "functions": None if link.addrs is None else list(map(self.targets.symbol, link.addrs)),
+            "missing": missing,
+        }
+        if place is not None:
+            values["attach_type"] = place.attach_type
+        if link.order is not None:
+            values["order"] = ORDERS.get(link.order, str(link.order))
+        if link.perf_event_type is not None:
+            values["perf_event_type"] = link.perf_event_type.label
+        if link.raw is not None:
+            values["raw"] = link.raw.hex()
+        return LinkRecord(**values)
+
+    def _attachment(self, link: LinkFacts) -> Attachment:
+        """Where a link is attached, by who knows most of it."""
+        if link.type in _ELSEWHERE and link.id in self._in_networks:
+            return self._in_networks[link.id]
+        return attachment(self.targets, link)
+
+    @cached_property
+    def _in_networks(self) -> dict[int, Attachment]:
+        """What is found in network namespaces, by the IDs of links."""
+        return {
+            found.link_id: found
+            for found in networks.find(self.places)
+            if isinstance(found, Attachment) and found.link_id is not None
+        }
