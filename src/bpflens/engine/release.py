@@ -62,9 +62,11 @@ class Release(NamedTuple):
     probe_lines: bool = True
     """Whether links at perf events and at many probes have lines of their own in fdinfo."""
     multi_flags: bool = True
-    """Whether links to many probes refuse flags of links."""
+    """Whether links to many places of files refuse flags of links."""
     tracing_cookie: bool = True
-    """Whether the info of a tracing link has a cookie."""
+    """Whether a link at a function tells its cookie."""
+    tracing_place: bool = True
+    """Whether its lines in fdinfo tell the function."""
 
 
 RELEASES: dict[str, Release] = {
@@ -85,6 +87,7 @@ RELEASES: dict[str, Release] = {
         uprobe_counter=False,
         probe_lines=False,
         multi_flags=False,
+        tracing_cookie=False,
     ),
     "6.1": Release(
         "6.1",
@@ -103,6 +106,7 @@ RELEASES: dict[str, Release] = {
         tracepoint_shared=False,
         sockmap_links=False,
         struct_ops_links=False,
+        tracing_place=False,
         cgroup_order=False,
         tag_hash="sha1",
         # no log_true_size, token or multi-attach fields
@@ -126,6 +130,7 @@ RELEASES: dict[str, Release] = {
         uprobe_counter=False,
         probe_lines=False,
         multi_flags=False,
+        tracing_cookie=False,
         link_info=48,
         prog_flags=0x3F,
         map_tokens=False,

@@ -43,7 +43,32 @@ def few_types() -> bytes:
         made.add_func(f"bpf_iter_{target}", proto)
     traced = made.add_func_proto(0, [("", made.add_ptr(0)), ("", held)])
     made.add_typedef(f"btf_trace_{TRACEPOINT}", made.add_ptr(traced))
+    for name in ("vfs_unlink", "vfs_open", "security_file_open", "bpf_lsm_file_open"):
+        made.add_func(name, made.add_func_proto(number, [("", held)]))
+    _congestion(made, number)
     return made.build()
+
+
+def _congestion(made: BtfBuilder, number: int) -> None:
+    """Some of struct tcp_congestion_ops, and the value of a struct_ops map for it."""
+    word = made.add_int("unsigned int", 4)
+    name = made.add_array(made.add_int("char", 1, Int.SIGNED), 16, word)
+    sock = made.add_ptr(made.add_struct("sock", 0))
+    asked = made.add_ptr(made.add_func_proto(word, [("", sock)]))
+    told = made.add_ptr(made.add_func_proto(0, [("", sock), ("", word), ("", word)]))
+    members = [
+        ("ssthresh", asked), ("cong_avoid", told), ("undo_cwnd", asked), ("get_info", told),
+        ("name", name), ("", 0), ("owner", made.add_ptr(made.add_struct("module", 0))),
+        ("init", told),
+    ]  # fmt: skip
+    fields = [(name, type, 64 * at) for at, (name, type) in enumerate(members) if name]
+    fields += [("key", word, 64 * len(members)), ("flags", word, 64 * len(members) + 32)]
+    table = made.add_struct("tcp_congestion_ops", 8 * len(members) + 8, fields)
+    common = made.add_struct(
+        "bpf_struct_ops_common_value", 8, [("refcnt", word, 0), ("state", word, 32)]
+    )
+    parts = [("common", common, 0), ("data", table, 512)]
+    made.add_struct("bpf_struct_ops_tcp_congestion_ops", 64 + 8 * len(members) + 8, parts)
 
 
 class EngineBench(Bench):
@@ -118,7 +143,7 @@ class EngineBench(Bench):
         above = self._cgroups[parent.path] if parent else self.engine.cgroup
         made = above.make(f"bench{len(self._cgroups)}")
         self._cgroups[made.path] = made
-        return Cgroup(self._open(made, O_RDONLY), made.id, made.path)
+        return Cgroup(self._open(made, O_RDONLY), made.id, made.path, made.path)
 
     def remove_cgroup(self, cgroup: Cgroup) -> None:
         self._cgroups.pop(cgroup.path).remove()
@@ -138,6 +163,19 @@ class EngineBench(Bench):
 
     def netns(self) -> int:
         return self._open(self.task.netns, O_RDONLY)
+
+    @contextmanager
+    def elsewhere(self, name: str = "") -> Iterator[None]:
+        home = self.task.netns
+        there = self.task.unshare_net()
+        if name:
+            self.task.mntns.mount_netns(name, there)
+        else:
+            self.engine.task(comm="keeper").netns = there
+        try:
+            yield
+        finally:
+            self.task.netns = home
 
     def tracepoint(self, group: str, name: str) -> int:
         return self._open(PerfEvent("tracepoint", name))

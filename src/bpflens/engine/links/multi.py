@@ -142,18 +142,12 @@ def _told_as_return(link: KprobeMultiLink | UprobeMultiLink) -> bool:
     return bool(link.bits & RETURN) and link.engine.release.probe_lines
 
 
-def _check_flags(call: Call, attr: LinkCreate) -> None:
-    if attr.flags and call.engine.release.multi_flags:
-        raise err(errno.EINVAL)
-
-
 def kprobe_multi(call: Call, attr: LinkCreate, prog: Prog) -> int:
     """bpf_kprobe_multi_link_attach()."""
     if "FPROBE" in call.engine.without:
         raise err(errno.EOPNOTSUPP)
     more = LinkCreateKprobeMulti.decode(call.raw)
-    _check_flags(call, attr)
-    if prog.attach_type not in KPROBE_TYPES or more.kprobe_multi_flags & ~RETURN:
+    if attr.flags or prog.attach_type not in KPROBE_TYPES or more.kprobe_multi_flags & ~RETURN:
         raise err(errno.EINVAL)
     if bool(more.addrs) == bool(more.syms) or not more.cnt:
         raise err(errno.EINVAL)
@@ -200,7 +194,8 @@ def uprobe_multi(call: Call, attr: LinkCreate, prog: Prog) -> int:
     if "UPROBES" in call.engine.without:
         raise err(errno.EOPNOTSUPP)
     more = LinkCreateUprobeMulti.decode(call.raw)
-    _check_flags(call, attr)
+    if attr.flags and call.engine.release.multi_flags:
+        raise err(errno.EINVAL)
     if prog.attach_type not in UPROBE_TYPES or more.uprobe_multi_flags & ~RETURN:
         raise err(errno.EINVAL)
     if not more.path or not more.offsets or not more.cnt or more.pid >> 31:

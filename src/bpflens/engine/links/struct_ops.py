@@ -33,8 +33,6 @@ class StructOpsLink(Link):
 
     def detach(self) -> None:
         """bpf_struct_ops_map_link_detach(). Since: 6.11."""
-        if not self.map:
-            raise err(errno.EINVAL)
         self.release()
 
     def update_map(self, call: Call, attr: LinkUpdate) -> None:

@@ -64,6 +64,8 @@ class TracingLink(Link):
             raise err(errno.EBUSY)
         if self._extends and there:
             raise err(errno.EBUSY)
+        if self._extends and self.target and self.target.slots:
+            raise err(errno.EBUSY)
         if len(there) >= _MOST:
             raise err(errno.E2BIG)
         self.engine.trampolines[self._key] = [*there, self]
@@ -80,7 +82,9 @@ class TracingLink(Link):
     def lines(self) -> str:
         """bpf_tracing_link_show_fdinfo()."""
         obj, type = self.place
-        text = f"attach_type:\t{self.attach_type}\ntarget_obj_id:\t{obj}\ntarget_btf_id:\t{type}\n"
+        text = f"attach_type:\t{self.attach_type}\n"
+        if self.engine.release.tracing_place:
+            text += f"target_obj_id:\t{obj}\ntarget_btf_id:\t{type}\n"
         if self.engine.release.tracing_cookie:
             text += f"cookie:\t{self.cookie}\n"
         return text

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from bpflens.abi.enums import MapFlag, MapType, ProgType
 from bpflens.engine.call import err
-from bpflens.engine.cgroups import Cgroup
+from bpflens.engine.cgroups import Cgroup, from_fd
 from bpflens.engine.files import File
 from bpflens.engine.maps.array import Slots
 from bpflens.engine.maps.base import EXIST, Map, kind, p32, u32
@@ -46,11 +46,15 @@ class ProgArray(Slots):
         prog = task.files.get(fd, Prog)
         if prog.type == ProgType.EXT or not compatible(self, prog):
             raise err(errno.EINVAL)
+        if prog.extended:
+            raise err(errno.EBUSY)
+        prog.slots += 1
         prog.hold()
         return prog
 
     def put(self, item: object) -> None:
         assert isinstance(item, Prog)
+        item.slots -= 1
         item.drop()
 
     def lookup(self, key: bytes) -> bytes:
@@ -214,7 +218,7 @@ class CgroupArray(Slots):
     __slots__ = ()
 
     def get(self, fd: int, task: Task, file: File) -> Cgroup:
-        cgroup = task.files.get(fd, Cgroup, errno.EBADF)
+        cgroup = from_fd(task, fd)
         cgroup.hold()
         return cgroup
 

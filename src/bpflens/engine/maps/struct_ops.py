@@ -11,6 +11,7 @@ from bpflens.btf import types as t
 from bpflens.engine.call import U32, err
 from bpflens.engine.creds import Cap
 from bpflens.engine.maps.base import Map, kind, p32, u32
+from bpflens.engine.maps.create import object_name
 from bpflens.engine.progs.prog import Prog
 from bpflens.errors import ENOTSUPP
 
@@ -38,7 +39,7 @@ class Congestion:
                 raise err(errno.EINVAL)
             return True
         if name == "name":
-            if not data.partition(b"\0")[0] or b"\0" not in data:
+            if not object_name(data):
                 raise err(errno.EINVAL)
             return True
         return False
@@ -165,7 +166,10 @@ class StructOps(Map):
         self.state = READY if self.flags & MapFlag.LINK else INUSE
 
     def _member(self, index: int, member: t.Member, data: bytes, task: Task) -> Prog | None:
-        """The program that a member names by its fd; other members are zero or the subsystem's."""
+        """The program that a member names by its fd; other members are zero or the subsystem's.
+
+        Where the owner (a module) is given, Linux answers 1 and registers nothing; here EINVAL.
+        """
         btf = self.engine.vmlinux
         if self.ops.member(member.name, data):
             return None

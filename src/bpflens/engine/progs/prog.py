@@ -36,8 +36,8 @@ class Prog(Object):
     __slots__ = (
         "attach_btf", "attach_btf_id", "attach_type", "btf", "dev_bound", "digest", "enforced",
         "extended", "flags", "func_count", "func_info", "gpl", "line_info", "load_time", "maps",
-        "name", "prog_tags", "sleepable", "tag", "target", "type", "verified_insns", "xlated",
-        "xlated_hidden",
+        "name", "prog_tags", "sleepable", "slots", "tag", "target", "type", "verified_insns",
+        "xlated", "xlated_hidden",
     )  # fmt: skip
 
     space = "prog"
@@ -57,6 +57,9 @@ class Prog(Object):
         self.gpl = False
         self.sleepable = False
         self.extended = False
+        """Whether an extension is attached to it."""
+        self.slots = 0
+        """In how many slots of program arrays it is (prog_array_member_cnt)."""
         self.dev_bound = False
         self.enforced = False
         """Whether only the attach type of the load will do (a CGROUP_SKB that returns 2 or 3)."""

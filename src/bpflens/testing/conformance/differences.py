@@ -55,7 +55,10 @@ _NEWER_THAN_6_12 = {
         "probes.uprobe_in_fdinfo_with_its_place",
         "probes.places_in_fdinfo",
     ),
-    "links to many probes did not look at the flags of links until 6.16": ("probes.link_flags/*",),
+    "links to many places of files did not look at the flags of links until 6.16": (
+        "probes.link_flags/places",
+    ),
+    "a link at a function tells its cookie since 6.16": ("functions.cookie",),
     "exclusive maps came with 6.18": (
         "typed_maps.exclusive_map",
         "typed_maps.exclusive_map_inside",
@@ -142,6 +145,8 @@ _NEWER_THAN_6_1 = {
         "probes.places_[achotw]*",
     ),
     "netkit came with 6.7": ("netkit.*",),
+    "a link at a function tells which in fdinfo since 6.2": ("functions.function_in_fdinfo",),
+    "links of struct_ops came with 6.4": ("tables.link*",),
     "a program could be at a raw tracepoint once only": ("links.tracepoint_shared",),
     "BPF_F_XDP_DEV_BOUND_ONLY came with 6.3": ("loading.flag/bit_6",),
     "BPF_F_TEST_REG_INVARIANTS came with 6.8": ("loading.flag/bit_7",),

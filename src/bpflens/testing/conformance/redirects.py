@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import errno
 
-from bpflens.abi.enums import AttachType
+from bpflens.abi.enums import AttachType, Cmd
 from bpflens.abi.enums import MapType as T
 from bpflens.abi.enums import ProgType as P
+from bpflens.errors import ENOTSUPP
 from bpflens.port.calls import Calls
-from bpflens.testing.bench import Bench
+from bpflens.testing.bench import Bench, eventually
 from bpflens.testing.builders import map, program, u32, u64
+from bpflens.testing.conformance.devices import xdp
+from bpflens.testing.conformance.elsewhere import refused
 from bpflens.testing.conformance.hashes import EXIST, NOEXIST
 from bpflens.testing.conformance.holders import prog_id
 from bpflens.testing.conformance.suite import CLOSED, cases, fails, same
+from bpflens.testing.hooks import id_of
 
 # --- devices
 
@@ -193,3 +197,80 @@ def check_xsk_map(bench: Bench) -> None:
     fails(errno.EINVAL, bench.calls.map_update, fd, u32(0), u32(CLOSED), 8)
     fails(errno.E2BIG, bench.calls.map_update, fd, u32(4), u32(CLOSED))
     bench.calls.map_delete(fd, u32(0))
+
+
+# --- sockets that are there
+
+
+def check_xsk_sockets(bench: Bench) -> None:
+    """A socket of AF_XDP has a slot until it is closed; the same one again changes nothing."""
+    calls = bench.calls
+    fd, one, two = map(calls, T.XSKMAP), bench.socket("xdp"), bench.socket("xdp")
+    fails(errno.ENOENT, calls.map_update, fd, u32(0), u32(one), EXIST)
+    calls.map_update(fd, u32(0), u32(one), NOEXIST)
+    calls.map_update(fd, u32(0), u32(one), NOEXIST)
+    fails(errno.EEXIST, calls.map_update, fd, u32(0), u32(two), NOEXIST)
+    calls.map_update(fd, u32(0), u32(two), EXIST)
+    fails(errno.EOPNOTSUPP, calls.map_lookup, fd, u32(0), 4)
+    calls.map_update(fd, u32(1), u32(one))
+    calls.map_delete(fd, u32(0))
+    fails(errno.ENOENT, calls.map_update, fd, u32(0), u32(two), EXIST)
+    calls.close(one)
+    fails(errno.ENOENT, calls.map_update, fd, u32(1), u32(two), EXIST)
+
+
+def check_reuseport_sockets(bench: Bench) -> None:
+    """A socket that shares its port has one slot of one array, until it is closed."""
+    calls = bench.calls
+    fd, other = (map(calls, T.REUSEPORT_SOCKARRAY, value_size=8) for _ in range(2))
+    one = bench.socket("shared")
+    fails(errno.EINVAL, calls.map_update, fd, u32(0), u64(bench.socket("udp")))
+    fails(ENOTSUPP, calls.map_update, fd, u32(0), u64(bench.socket("unix")))
+    fails(errno.ENOENT, calls.map_update, fd, u32(0), u64(one), EXIST)
+    calls.map_update(fd, u32(0), u64(one))
+    assert calls.map_lookup(fd, u32(0), 8) != bytes(8)
+    fails(errno.EEXIST, calls.map_update, fd, u32(0), u64(one), NOEXIST)
+    fails(errno.EBUSY, calls.map_update, fd, u32(1), u64(one))
+    fails(errno.EBUSY, calls.map_update, other, u32(0), u64(one))
+    calls.map_delete(fd, u32(0))
+    calls.map_update(other, u32(0), u64(one))
+    calls.close(one)
+    fails(errno.ENOENT, calls.map_lookup, other, u32(0), 8)
+
+
+@cases(filter=P.SOCKET_FILTER, reuseport=P.SK_REUSEPORT)
+def check_program_that_chooses(bench: Bench, type: P) -> None:
+    """The program that chooses among sockets of a port lives as long as one of them."""
+    calls = bench.calls
+    prog, group = program(calls, type=type), bench.socket("shared")
+    id = id_of(calls, prog)
+    bench.choose_socket(group, prog)
+    calls.close(prog)
+    same(calls.next_id(Cmd.PROG_GET_NEXT_ID, id - 1), id)
+    bench.choose_socket(group, program(calls, type=type))
+    eventually(lambda: not lives(calls, id), "the one that was replaced goes")
+    bench.choose_socket(group, None)
+    refused(errno.ENOENT, bench.choose_socket, group, None)
+    last = program(calls, type=type)
+    id = id_of(calls, last)
+    bench.choose_socket(group, last)
+    for fd in (last, group):
+        calls.close(fd)
+    eventually(lambda: not lives(calls, id), "the last one goes with its socket")
+
+
+def check_program_that_cannot_choose(bench: Bench) -> None:
+    """It is for sockets that share their port (EINVAL), and of a type that can choose."""
+    calls = bench.calls
+    prog = program(calls, type=P.SK_REUSEPORT)
+    refused(errno.EINVAL, bench.choose_socket, bench.socket("udp"), prog)
+    refused(ENOTSUPP, bench.choose_socket, bench.socket("unix"), prog)
+    refused(errno.EINVAL, bench.choose_socket, bench.socket("shared"), xdp(calls))
+    refused(errno.EINVAL, bench.choose_socket, bench.socket("shared"), map(calls))
+    refused(errno.EBADF, bench.choose_socket, bench.socket("shared"), CLOSED)
+    refused(errno.EINVAL, bench.choose_socket, bench.socket("udp"), None)
+
+
+def lives(calls: Calls, prog: int) -> bool:
+    """Whether there is a program of this ID."""
+    return calls.next_id(Cmd.PROG_GET_NEXT_ID, prog - 1) == prog
