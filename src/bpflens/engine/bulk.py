@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bpflens.abi.rows import FileKind, FileRow
+from bpflens.abi.rows import CgroupRow, FileKind, FileRow
 from bpflens.engine.links.base import Link
 from bpflens.engine.links.commands import Iterator
+from bpflens.engine.links.mprog import PREORDER
 from bpflens.engine.net import Socket
 from bpflens.engine.objects import Object
 from bpflens.engine.perf import PerfEvent
@@ -48,8 +49,22 @@ class EngineBulk:
         )
 
     def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
-        """See `BulkPort.cgroups`."""
-        raise Unsupported("cgroups are not read in bulk yet")
+        """See `BulkPort.cgroups`. Raises Denied."""
+        self._check()
+        return Rows(
+            b"".join(
+                CgroupRow(
+                    id=cgroup.id,
+                    prog_id=entry.prog.id,
+                    link_id=entry.link.id if entry.link else 0,
+                    attach_type=attach,
+                    flags=found.flags | entry.flags & PREORDER,
+                ).encode()
+                for cgroup in self._task.engine.cgroup.family()
+                for attach, found in cgroup.hooks.items()
+                for entry in found.entries
+            )
+        )
 
     def _check(self) -> None:
         needs = self._task.engine.policy.needs_to_read_all(self._task.creds)

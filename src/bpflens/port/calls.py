@@ -28,7 +28,7 @@ from bpflens.abi.attrs import (
     ProgQuery,
     RawTracepointOpen,
 )
-from bpflens.abi.enums import Cmd
+from bpflens.abi.enums import AttachType, Cmd
 from bpflens.abi.infos import BtfInfo, ProgInfo
 from bpflens.abi.record import Record
 from bpflens.errors import ENOTSUPP, BpflensError, Denied, NotFound, SyscallError, Unsupported
@@ -96,6 +96,7 @@ LINE_INFO = ProgArray("nr_line_info", "line_info", 16, "line_info_rec_size")
 JITED_LINE_INFO = ProgArray("nr_jited_line_info", "jited_line_info", 8, "jited_line_info_rec_size")
 PROG_TAGS = ProgArray("nr_prog_tags", "prog_tags", 8)
 
+
 class Query(NamedTuple):
     """What PROG_QUERY tells of a place: its programs in the order in which they run."""
 
@@ -104,6 +105,8 @@ class Query(NamedTuple):
     """The link that holds each, 0 where none does; empty where the kernel does not tell."""
     revision: int
     """How often the list has changed, from 1; 0 where the kernel does not tell."""
+    flags: int
+    """How the programs of a cgroup share the place: BPF_F_ALLOW_OVERRIDE or _MULTI."""
 
 
 _GROWTHS = 16
@@ -125,6 +128,8 @@ class Calls:
 
     def __init__(self, port: BpfPort) -> None:
         self.port = port
+        self.opened: set[int] = set()
+        """The fds of objects that were there already: what we hold because we look at it."""
         self._mem = Memory()
         self._attr = bytearray(16)
         self._info = bytearray(_INFO_ROOM)
@@ -167,9 +172,11 @@ class Calls:
         """
         _BY_ID.pack_into(self._attr, 0, id, 0, flags)
         try:
-            return self.port.bpf(cmd, self._attr_at, 12 if flags else 4, self._mem)
+            fd = self.port.bpf(cmd, self._attr_at, 12 if flags else 4, self._mem)
         except OSError as error:
             raise failure(cmd, error) from error
+        self.opened.add(fd)
+        return fd
 
     def info(self, fd: int, record: type[R]) -> R:
         """What the kernel tells of an object without side buffers. OBJ_GET_INFO_BY_FD.
@@ -336,9 +343,11 @@ class Calls:
 
     # --- programs, links, BTF, pins
 
-    def prog_load(self, attr: ProgLoad, insns: bytes, license: str = "GPL") -> int:
+    def prog_load(
+        self, attr: ProgLoad, insns: bytes, license: str = "GPL", mem: Memory | None = None
+    ) -> int:
         """A new program's fd; `attr` says everything but instructions and license. PROG_LOAD."""
-        mem = Memory()
+        mem = mem or Memory()
         attr.insns = mem.pin(bytearray(insns))
         attr.insn_cnt = len(insns) // 8
         attr.license = mem.pin(bytearray(license.encode() + b"\0"))
@@ -361,24 +370,33 @@ class Calls:
         """The fd of what is pinned at a path. OBJ_GET."""
         mem = Memory()
         name = bytearray(path.encode(errors="surrogateescape") + b"\0")
-        return self.call(Cmd.OBJ_GET, ObjPath(pathname=mem.pin(name), file_flags=flags), mem)
+        fd = self.call(Cmd.OBJ_GET, ObjPath(pathname=mem.pin(name), file_flags=flags), mem)
+        self.opened.add(fd)
+        return fd
 
     def prog_attach(self, attr: ProgAttach) -> None:
         """Attach a program. PROG_ATTACH."""
         self.call(Cmd.PROG_ATTACH, attr)
 
-    def prog_query(self, target: int, attach_type: int, links: bool = False) -> Query:
+    def prog_query(
+        self, target: int, attach_type: int, links: bool = False, effective: bool = False
+    ) -> Query:
         """The programs that are attached to an fd, or a device by its index. PROG_QUERY.
 
-        `links`: with their links, which only tcx and netkit tell. Since: 4.15 (links: 6.6).
+        `links`: with their links, which only tcx and netkit tell; `effective`: all that run for a
+        cgroup, also those of the ones above. Since: 4.15 (links: 6.6).
         """
         room = 0
         for _ in range(_GROWTHS):
             mem = Memory()
             progs, held = bytearray(4 * room), bytearray(4 * room)
-            attr = ProgQuery(target_fd=target, attach_type=attach_type, prog_cnt=room)
+            attr = ProgQuery(
+                target_fd=target, attach_type=attach_type, query_flags=effective, prog_cnt=room
+            )
             if room:
                 attr.prog_ids = mem.pin(progs)
+                if attach_type == AttachType.LSM_CGROUP and not effective:
+                    attr.prog_attach_flags = mem.pin(bytearray(4 * room))  # EINVAL without
                 attr.link_ids = mem.pin(held) if links else 0
             try:
                 self.call(Cmd.PROG_QUERY, attr, mem)
@@ -387,7 +405,8 @@ class Calls:
                     raise
             if attr.prog_cnt <= room:
                 told = [memoryview(array)[: 4 * attr.prog_cnt].cast("I") for array in (progs, held)]
-                return Query(told[0].tolist(), told[1].tolist() if links else [], attr.revision)
+                held_by = told[1].tolist() if links else []
+                return Query(told[0].tolist(), held_by, attr.revision, attr.attach_flags)
             room = attr.prog_cnt
         raise BpflensError("there were more programs at each look")
 
@@ -411,4 +430,5 @@ class Calls:
 
     def close(self, fd: int) -> None:
         """Close an fd that one of these calls returned."""
+        self.opened.discard(fd)
         self.port.close(fd)

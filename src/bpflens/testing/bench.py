@@ -42,10 +42,12 @@ class Cap(IntEnum):
 class Cgroup:
     """A cgroup of the bench; `fd` is its open folder."""
 
-    def __init__(self, fd: int, id: int, path: str) -> None:
+    def __init__(self, fd: int, id: int, path: str, name: str) -> None:
         self.fd = fd
         self.id = id
         self.path = path
+        self.name = name
+        """Its path from the root of the tree."""
 
 
 class Bench(ABC):
@@ -59,6 +61,8 @@ class Bench(ABC):
     """Possible CPUs."""
     pid: int
     """The process that calls."""
+    index_dir: str | None = None
+    """Where bulk reads may keep what they need (`System.index_dir`)."""
 
     def __init__(self, name: str, doors: Doors, cpus: int) -> None:
         self.name = name
@@ -132,6 +136,13 @@ class Bench(ABC):
     def netns(self) -> int:
         """An fd of the network namespace that the bench is in."""
         raise NotOffered("no network namespaces")
+
+    @contextmanager
+    def elsewhere(self, name: str = "") -> Iterator[None]:
+        """While this lasts, the caller is in another network namespace, a new one. It has a name
+        (below /run/netns), or a process that is in it."""
+        raise NotOffered("no other network namespaces")
+        yield
 
     def tracepoint(self, group: str, name: str) -> int:
         """A perf event of a tracepoint."""

@@ -22,7 +22,7 @@ from bpflens.linux.doors import doors
 from bpflens.port.calls import Calls
 from bpflens.port.doors import BpfPort
 from bpflens.port.memory import Memory
-from bpflens.testing import rtnetlink
+from bpflens.testing import namespaces, rtnetlink
 from bpflens.testing.bench import Bench, Cgroup, NotOffered
 
 CLONE_NEWNS = 0x00020000
@@ -65,9 +65,12 @@ class LinuxBench(Bench):
         checked(libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None), "mount")
         self._mounts = tempfile.mkdtemp(prefix="bpflens-bench-")
         self._mount("tmpfs", self._mounts)
+        self.index_dir = self._mounts
         self._undo: list[Callable[[], None]] = []
         self._count = 0
         self._tracefs = ""
+        self._away = False
+        """In a network namespace whose devices go with it."""
         super().__init__(f"linux {release}", doors(), cpus)
 
     def close(self) -> None:
@@ -140,7 +143,8 @@ class LinuxBench(Bench):
         above = parent.path if parent else cgroup_root()
         path = f"{above}/bpflens-bench-{os.getpid()}-{self._count}"
         os.mkdir(path)
-        made = Cgroup(os.open(path, os.O_RDONLY | os.O_DIRECTORY), os.stat(path).st_ino, path)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        made = Cgroup(fd, os.stat(path).st_ino, path, path.removeprefix(cgroup_root()))
         self._undo.append(lambda: self.remove_cgroup(made))
         self._keep(made.fd)
         return made
@@ -154,7 +158,8 @@ class LinuxBench(Bench):
         name = f"bench{self._count}"
         rtnetlink.add_pair(name, "veth")
         index = socket.if_nametoindex(name)
-        self._undo.append(lambda: self.remove_device(index))
+        if not self._away:
+            self._undo.append(lambda: self.remove_device(index))
         return index
 
     def remove_device(self, ifindex: int) -> None:
@@ -179,6 +184,19 @@ class LinuxBench(Bench):
 
     def netns(self) -> int:
         return self._keep(os.open("/proc/self/ns/net", os.O_RDONLY))
+
+    @contextmanager
+    def elsewhere(self, name: str = "") -> Iterator[None]:
+        home = os.open("/proc/self/ns/net", os.O_RDONLY)
+        try:
+            checked(libc.unshare(CLONE_NEWNET), "unshare")
+            self._away = True
+            self._undo.append(namespaces.name(name) if name else namespaces.keep())
+            yield
+        finally:
+            self._away = False
+            checked(libc.setns(home, CLONE_NEWNET), "setns")
+            os.close(home)
 
     def tracepoint(self, group: str, name: str) -> int:
         if not self._tracefs:

@@ -76,6 +76,7 @@ def run(case: Case, bench: Bench) -> Outcome:
         told = case.attach(bench)
         wanted = told if isinstance(told, list) else [told]
         with System(bench.doors) as system:
+            system.index_dir = bench.index_dir
             places = Places(system)
             found = [each for each in find(places) if isinstance(each, Attachment)]
         for expected in wanted:

@@ -1,0 +1,244 @@
+"""Programs at cgroups: in bulk, or else by PROG_QUERY of each cgroup and attach type."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import groupby
+from typing import NamedTuple, TypeAlias
+
+from bpflens.abi.enums import AttachType, LinkType, ProgType
+from bpflens.abi.rows import CgroupRow
+from bpflens.attach.places import Places
+from bpflens.attach.record import Attachment, Failure
+from bpflens.attach.targets import Targets
+from bpflens.errors import BpflensError, SyscallError
+from bpflens.model.parts import Missing, Reason
+from bpflens.port.calls import CallDenied
+
+PROGRAMS = (
+    ProgType.CGROUP_SKB, ProgType.CGROUP_SOCK, ProgType.CGROUP_SOCK_ADDR, ProgType.CGROUP_SOCKOPT,
+    ProgType.CGROUP_DEVICE, ProgType.CGROUP_SYSCTL, ProgType.SOCK_OPS, ProgType.LSM,
+)  # fmt: skip
+"""The types of program that can be there."""
+TYPES = [
+    type for type in AttachType if type.name.startswith("CGROUP_") or type is AttachType.LSM_CGROUP
+]
+"""What PROG_QUERY can be asked about a cgroup (bpf_prog_query())."""
+
+OVERRIDE, MULTI, PREORDER = 1, 2, 64
+"""BPF_F_ALLOW_OVERRIDE, BPF_F_ALLOW_MULTI, BPF_F_PREORDER."""
+_WORDS = {OVERRIDE: "override", MULTI: "multi", PREORDER: "preorder"}
+
+_GONE = frozenset({errno.ENOENT, errno.ENODEV})
+"""There is no such directory; its cgroup is being removed."""
+_HOST = 0xEFFFFFFB
+"""The inode of the first cgroup namespace (PROC_CGROUP_INIT_INO)."""
+
+
+class Entry(NamedTuple):
+    """A program at a cgroup."""
+
+    cgroup: int
+    prog_id: int
+    link_id: int
+    """0: attached without a link."""
+    attach_type: int
+    flags: int
+
+
+Linked: TypeAlias = dict[tuple[int, int], dict[int, list[int]]]
+"""(cgroup, attach type) → program → its links there."""
+
+
+def find(places: Places) -> Iterator[Attachment | Failure]:
+    """The programs that are attached to each cgroup itself. Since: 4.15."""
+    if not places.loaded(*PROGRAMS):
+        return
+    entries: list[Entry] = []
+    try:
+        entries, via = in_bulk(places), "cgroups"
+    except (BpflensError, OSError):
+        via = "prog_query"
+        for found in by_query(places):
+            if isinstance(found, Failure):
+                yield found
+            else:
+                entries.append(found)
+    if not _is_whole(places):
+        yield Failure("cgroup", "cgroups", "this cgroup namespace shows a part of the tree")
+    targets = Targets(places)
+    unlinked = {} if via == "cgroups" else _unlinked(places)
+    for (id, _, hook), group in groupby(entries, lambda entry: _place(places, entry)):
+        path = targets.cgroup(id)
+        nameless = {"target": str(path)} if isinstance(path, Missing) else {}
+        # compute_effective_progs(): in the order of the list, but these go first
+        turns = sorted(group, key=lambda entry: not entry.flags & PREORDER)
+        for turn, entry in enumerate(turns):
+            yield Attachment(
+                entry.prog_id,
+                "cgroup",
+                f"cgroup {id}" if isinstance(path, Missing) else path,
+                turn if entry.flags & MULTI else None,
+                [word for bit, word in _WORDS.items() if entry.flags & bit],
+                via,
+                entry.link_id or None,
+                hook,
+                None,
+                None,
+                nameless if entry.link_id else nameless | unlinked,
+            )
+
+
+def effective(places: Places, path: str) -> Iterator[Attachment | Failure]:
+    """What runs for the processes of one cgroup, in that order: its own programs and those of the
+    cgroups above. Since: 4.15."""
+    try:
+        with _opened(places, path) as fd:
+            for type in TYPES:
+                try:
+                    told = places.system.calls.prog_query(fd, type, effective=True)
+                except SyscallError as error:
+                    if error.errno != errno.EINVAL:
+                        raise
+                    continue
+                for turn, prog_id in enumerate(told.progs):
+                    yield Attachment(
+                        prog_id, "cgroup", path, turn, ["effective"], "prog_query", None,
+                        _place(places, Entry(0, prog_id, 0, type, 0))[2], None, None,
+                        {"link_id": _NOT_EFFECTIVE},
+                    )  # fmt: skip
+    except (BpflensError, OSError) as error:
+        yield Failure("cgroup", path, str(error))
+
+
+_NOT_EFFECTIVE = str(Missing(Reason.UNSUPPORTED, "told only of a cgroup's own programs"))
+
+
+def _place(places: Places, entry: Entry) -> tuple[int, int, str]:
+    """What programs share that run one after another: cgroup, attach type, and hook in words."""
+    hook = AttachType(entry.attach_type).label
+    if entry.attach_type == AttachType.LSM_CGROUP:
+        hook += f" {_lsm_hook(places, entry.prog_id)}"
+    return entry.cgroup, entry.attach_type, hook
+
+
+def _lsm_hook(places: Places, prog_id: int) -> str:
+    told = (places.programs or {}).get(prog_id)
+    if told is None:
+        return "of an unknown hook"
+    name = places.system.btf_name(told.attach_btf_obj_id, told.attach_btf_id)
+    if isinstance(name, Missing):
+        return f"of type {told.attach_btf_id}"
+    return name.removeprefix("bpf_lsm_")
+
+
+# --- in bulk
+
+
+def in_bulk(places: Places) -> list[Entry]:
+    """All of them. Raises BpflensError or OSError where there is nothing to be had in bulk."""
+    system = places.system
+    if system.doors.bulk is None:
+        raise BpflensError("not offered")
+    rows = system.doors.bulk.cgroups(system.doors.bpf, system.index_dir)
+    return [Entry(*row) for row in CgroupRow.__struct__.iter_unpack(rows.data)]
+
+
+def _is_whole(places: Places) -> bool:
+    """Whether we are in the first cgroup namespace, or nothing tells that we are not."""
+    try:
+        name = places.host.readlink("/proc/self/ns/cgroup")
+    except OSError:
+        return True
+    return name == f"cgroup:[{_HOST}]"
+
+
+# --- by plain calls
+
+
+def by_query(places: Places) -> Iterator[Entry | Failure]:
+    """The same by a call for each cgroup and attach type. Raises OSError.
+
+    Who goes first (BPF_F_PREORDER) is not told there: the order is.
+    """
+    mount = places.cgroup_root()
+    if mount is None or mount.root != "/":
+        part = f"of cgroup2 only {mount.root} is mounted" if mount else "no cgroup2 is mounted"
+        yield Failure("cgroup", "cgroups", part)
+    linked = _links(places)
+    unknown: set[AttachType] = set()
+    for id, path in places.cgroups.items():
+        try:
+            with _opened(places, path) as fd:
+                for type in TYPES:
+                    if type not in unknown:
+                        yield from _query(places, fd, id, type, linked, unknown)
+        except CallDenied as error:
+            yield Failure("cgroup", "cgroups", f"{error} (needs CAP_NET_ADMIN)")
+            return
+        except OSError as error:
+            if error.errno not in _GONE:
+                yield Failure("cgroup", path, str(error))
+
+
+@contextmanager
+def _opened(places: Places, path: str) -> Iterator[int]:
+    """The directory of a cgroup, by its path from the root."""
+    mount = places.cgroup_root()
+    if mount is None:
+        raise FileNotFoundError(errno.ENOENT, "no cgroup2 is mounted")
+    fd = places.host.open(mount.reach + path.removeprefix(mount.root.rstrip("/")))
+    try:
+        yield fd
+    finally:
+        places.system.calls.close(fd)
+
+
+def _query(
+    places: Places, fd: int, id: int, type: AttachType, linked: Linked, unknown: set[AttachType]
+) -> list[Entry]:
+    """The programs of one cgroup and type, in the order in which they run."""
+    calls = places.system.calls
+    try:
+        told = calls.prog_query(fd, type)
+        order = told.progs
+        if len(order) > 1 and type is not AttachType.LSM_CGROUP:
+            order = _turns(order, calls.prog_query(fd, type, effective=True).progs)
+    except SyscallError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        unknown.add(type)  # this kernel does not have it: no other cgroup is asked
+        return []
+    links = {prog: list(ids) for prog, ids in linked.get((id, type), {}).items()}
+    # A program is there once without a link, and once with each of its links.
+    return [
+        Entry(id, prog, links[prog].pop(0) if links.get(prog) else 0, type, told.flags)
+        for prog in order
+    ]
+
+
+def _turns(own: list[int], effective: list[int]) -> list[int]:
+    """A cgroup's own programs as they stand among the effective ones, where they are neighbours:
+    behind what goes first of the cgroups above, and before the rest of them."""
+    count, wanted = len(own), sorted(own)
+    windows = [effective[at : at + count] for at in range(len(effective) - count + 1)]
+    return own if own in windows else next((w for w in windows if sorted(w) == wanted), own)
+
+
+def _links(places: Places) -> Linked:
+    found: Linked = {}
+    for link in places.links:
+        if link.type is LinkType.CGROUP and link.cgroup_id:
+            key = link.cgroup_id, link.attach_type or 0
+            found.setdefault(key, {}).setdefault(link.prog_id, []).append(link.id)
+    return found
+
+
+def _unlinked(places: Places) -> dict[str, str]:
+    """Why it is not known of an attachment whether it is by a link, if so."""
+    for what, why in places.link_failures:
+        if what == "links":
+            return {"link_id": str(Missing(Reason.DENIED, why))}
+    return {}
