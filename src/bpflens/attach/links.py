@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bpflens.abi.enums import AttachType, LinkType, PerfEventType, ProgType
-from bpflens.attach.netfilter import FAMILIES, HOOKS
+from bpflens.attach import netfilter
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 from bpflens.attach.targets import LSM, Targets
@@ -206,11 +206,9 @@ def _uprobe_multi(targets: Targets, link: LinkFacts) -> Place:
 
 
 def _netfilter(targets: Targets, link: LinkFacts) -> Place:
-    family = FAMILIES.get(link.pf or 0, f"family {link.pf}")
-    number = link.hooknum or 0
-    hook = HOOKS[number] if number < len(HOOKS) else f"hook {number}"
     flags = [f"priority {link.priority}"] + ["defrag"] * ((link.flags or 0) & 1)
-    return Place("netfilter", _NO_NETNS, f"{family} {hook}", tuple(flags), "a network namespace")
+    hook = netfilter.words(link.pf or 0, link.hooknum or 0)
+    return Place("netfilter", _NO_NETNS, hook, tuple(flags), "a network namespace")
 
 
 _NO_NETNS = Missing(

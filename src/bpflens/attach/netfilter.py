@@ -20,9 +20,16 @@ from bpflens.attach.record import Attachment
 
 TYPES = (ProgType.NETFILTER,)
 
-FAMILIES = {2: "ip", 10: "ip6"}
-"""NFPROTO_IPV4, NFPROTO_IPV6: those that take programs, in the words of bpftool."""
-HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+_FAMILIES = {2: "ipv4", 10: "ipv6"}
+"""NFPROTO_IPV4, NFPROTO_IPV6: those that take programs."""
+_HOOKS = ("prerouting", "input", "forward", "output", "postrouting")
+"""enum nf_inet_hooks."""
+
+
+def words(family: int, hook: int) -> str:
+    """A hook in words: `ipv4 input`."""
+    name = _HOOKS[hook] if hook < len(_HOOKS) else f"hook {hook}"
+    return f"{_FAMILIES.get(family, f'family {family}')} {name}"
 
 
 def look(visit: Visit) -> Iterator[Linked]:
@@ -31,8 +38,8 @@ def look(visit: Visit) -> Iterator[Linked]:
     A kernel without CONFIG_NETFILTER_NETLINK_HOOK does not tell; there it is not known which
     namespace a netfilter link is in. Since: 6.4.
     """
-    for family in FAMILIES:
-        for hook in range(len(HOOKS)):
+    for family in _FAMILIES:
+        for hook in range(len(_HOOKS)):
             try:
                 messages = visit.dump(get_hooks(family, hook), NETLINK_NETFILTER)
             except OSError as error:
@@ -53,7 +60,7 @@ def _attachments(visit: Visit, family: int, hook: int, messages: list[bytes]) ->
         priority = int.from_bytes(told.get(HookAttr.PRIORITY, b""), "big", signed=True)
         found = Attachment(
             prog_id, "netfilter", visit.netns.words, turn, [f"priority {priority}"], "netlink",
-            None, f"{FAMILIES[family]} {HOOKS[hook]}", None, None, {},
+            None, words(family, hook), None, None, {},
         )  # fmt: skip
         turn += 1
         yield Linked(found, ("netfilter", family, hook, priority, prog_id))
