@@ -8,13 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import ProgType
 from bpflens.abi.infos import ProgInfo
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import LinkFacts
+from bpflens.model.parts import Missing
 from bpflens.model.system import LINK, System
+
+if TYPE_CHECKING:
+    from bpflens.attach.files import Files
+    from bpflens.model.processes import ProcessFacts
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 """How mountinfo writes blanks and backslashes in a path (mangle_path() in fs/seq_file.c)."""
@@ -78,6 +83,7 @@ class Places:
         """(what, why) of links that could not be looked at, when `links` was asked for."""
         self.told: set[int] = set()
         """The links of attachments that were found by something else than the link."""
+        self._known: dict[int, ProcessFacts | Missing] = {}
 
     @cached_property
     def processes(self) -> list[Process]:
@@ -210,12 +216,47 @@ class Places:
 
         return names(self)
 
+    @cached_property
+    def files(self) -> Files:
+        """The open files of every process that have to do with BPF."""
+        from bpflens.attach import files
+
+        return files.read(self)
+
+    def process(self, pid: int, before: int | None = None) -> ProcessFacts | Missing:
+        """The process with this pid; `before`: it was seen at this time (see `processes.read`)."""
+        from bpflens.model import processes
+
+        if pid not in self._known:
+            self._known[pid] = processes.read(self.host, pid, before)
+        return self._known[pid]
+
+    def file_words(self, pid: int, fd: int) -> str:
+        """One of `files` in words: `pid 812 (nginx) fd 5`."""
+        told = self.process(pid, self.files.at)
+        words = f"pid {pid}" if isinstance(told, Missing) else told.words
+        return f"{words} fd {fd}"
+
+    @cached_property
+    def users(self) -> dict[int, str]:
+        """The names of users."""
+        from bpflens.model import processes
+
+        return processes.users(self.host)
+
     def netns_words(self, inode: int) -> str:
         """A network namespace in words, also one that cannot be entered."""
         for found in self.netns:
             if found.inode == inode:
                 return found.words
         return f"netns {inode}"
+
+    def netns_suffix(self, inode: int) -> str:
+        """What stands behind a name in a network namespace, also in one that cannot be entered."""
+        for found in self.netns:
+            if found.inode == inode:
+                return found.suffix
+        return f"@{inode}"
 
     def cgroup_root(self) -> Mount | None:
         """A mount of the whole cgroup2 tree, ours before others'; else one of a part of it."""

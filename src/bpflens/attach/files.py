@@ -1,0 +1,158 @@
+"""The open files of every process, as far as they have to do with BPF."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
+
+from bpflens.abi.rows import FileKind, FileRow, SocketRow
+from bpflens.errors import BpflensError, Denied
+from bpflens.model.parts import Missing, Reason
+from bpflens.port import fdinfo
+
+if TYPE_CHECKING:
+    from bpflens.attach.places import Places
+    from bpflens.port.doors import Rows
+
+_SOCKET = SocketRow.__size__ // FileRow.__size__
+
+_KINDS = {
+    "program": FileKind.PROGRAM,
+    "map": FileKind.MAP,
+    "link": FileKind.LINK,
+    "btf": FileKind.BTF,
+}
+_NAMES = {
+    "anon_inode:bpf-prog": None,
+    "anon_inode:bpf-map": None,
+    "anon_inode:bpf_link": None,
+    "anon_inode:bpf-link": None,
+    "anon_inode:btf": None,
+    "anon_inode:bpf_iter": FileKind.ITERATOR,
+    "anon_inode:[perf_event]": FileKind.PERF_EVENT,
+}
+"""What readlink of /proc/PID/fd/N says (anon_inode_getfd()); None: fdinfo tells which object."""
+
+_FIRST_PID_NAMESPACE = "pid:[4026531836]"
+"""PROC_PID_INIT_INO."""
+
+
+class OpenFile(NamedTuple):
+    """One fd of one process: the fields of `abi.rows.FileRow`."""
+
+    pid: int
+    fd: int
+    kind: int
+    id: int
+    prog_id: int
+    reuseport_id: int
+    cookie: int
+    socket: SocketRow | None = None
+
+
+class Files(NamedTuple):
+    """The open files, and what could not be looked at."""
+
+    rows: list[OpenFile]
+    bulk: Missing | None
+    """Why they were not had in bulk: then the programs of sockets, perf events and iterators are
+    not known. None: they were."""
+    hidden: dict[int, Missing]
+    """Processes that did not show their files, with the reason."""
+    elsewhere: Missing | None
+    """Why there may be processes that we do not see at all."""
+    at: int
+    """When they had been read, in nanoseconds since boot."""
+
+
+def read(places: Places) -> Files:
+    """The files by the bulk door, else by /proc."""
+    system, hidden = places.system, dict[int, Missing]()
+    try:
+        if system.doors.bulk is None:
+            raise BpflensError("this kernel has no door to all files at once")
+        rows = list(_decoded(system.doors.bulk.files(system.doors.bpf, system.index_dir)))
+        refused = None
+    except (BpflensError, OSError) as error:
+        reason = Reason.DENIED if isinstance(error, Denied) else Reason.UNSUPPORTED
+        refused = Missing(reason, str(error))
+        rows = list(_listed(places, hidden))
+    at = system.host.clock().boottime
+    ours = _ours(places)
+    if ours:
+        rows = [row for row in rows if (row.pid, row.fd) not in ours]
+    return Files(rows, refused, hidden, _elsewhere(places), at)
+
+
+def _ours(places: Places) -> set[tuple[int, int]]:
+    """The fds by which we look, while this is read."""
+    fds = places.system.calls.opened
+    if not fds:
+        return set()
+    try:
+        pid = int(places.host.readlink("/proc/self"))
+    except (OSError, ValueError):
+        return set()
+    return {(pid, fd) for fd in fds}
+
+
+def _decoded(rows: Rows) -> Iterator[OpenFile]:
+    """Each file once: threads that share theirs may have told of it several times."""
+    seen: set[tuple[int, ...]] = set()
+    data = rows.data
+    heads = enumerate(FileRow.__struct__.iter_unpack(data), 1)
+    for at, head in heads:
+        found = OpenFile(*head)
+        if found.kind == FileKind.SOCKET:
+            start = at * FileRow.__size__
+            found = found._replace(
+                socket=SocketRow.decode(data[start : start + SocketRow.__size__])
+            )
+            for _ in range(_SOCKET):
+                next(heads, None)
+        if head not in seen:
+            seen.add(head)
+            yield found
+
+
+def _listed(places: Places, hidden: dict[int, Missing]) -> Iterator[OpenFile]:
+    """What /proc tells of each process that lets us look."""
+    for process in places.processes:
+        try:
+            names = places.host.listdir(f"/proc/{process.pid}/fd")
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it ended
+        except OSError as error:
+            hidden[process.pid] = Missing(
+                Reason.DENIED, f"{error.strerror}: needs CAP_SYS_PTRACE, or its own user"
+            )
+            continue
+        for name, _ in names:
+            try:
+                found = _file(places, process.pid, int(name))
+            except (OSError, ValueError):
+                continue  # closed since
+            if found:
+                yield found
+
+
+def _file(places: Places, pid: int, fd: int) -> OpenFile | None:
+    name = places.host.readlink(f"/proc/{pid}/fd/{fd}")
+    if name not in _NAMES:
+        return None
+    kind = _NAMES[name]
+    if kind is not None:
+        return OpenFile(pid, fd, kind, 0, 0, 0, 0)
+    told = fdinfo.identify(places.host.read(f"/proc/{pid}/fdinfo/{fd}"))
+    return OpenFile(pid, fd, _KINDS[told[0]], told[1], 0, 0, 0) if told else None
+
+
+def _elsewhere(places: Places) -> Missing | None:
+    """Both ways show the processes of our own PID namespace and of those below it."""
+    try:
+        own = places.host.readlink("/proc/self/ns/pid")
+    except OSError:
+        return None
+    if own == _FIRST_PID_NAMESPACE:
+        return None
+    return Missing(Reason.RESTRICTED, "processes outside of our PID namespace are not seen")
