@@ -7,19 +7,30 @@ import socket
 import struct
 
 from bpflens.abi.netlink import (
+    ACT_BPF,
+    FILTER_ACTIONS,
     IFINFO,
     INGRESS_HANDLE,
     NETLINK_ROUTE,
     NLM_F_CREATE,
     NLM_F_EXCL,
     NLM_F_REQUEST,
+    RTMSG,
+    SEG6_LOCAL_BPF,
+    TCAMSG,
     TCMSG,
     IfLa,
+    IfLaInfo,
     IfLaXdp,
+    LwtBpfProg,
     NlMsgType,
+    Rta,
     Tca,
+    TcaAct,
+    TcaActBpf,
     TcaBpf,
     TcParent,
+    attribute,
     attributes,
     error_code,
     message,
@@ -28,23 +39,24 @@ from bpflens.abi.netlink import (
 
 RTM_DELLINK = 17
 NLM_F_ACK = 0x4
-IFLA_LINK, IFLA_LINKINFO, IFLA_INFO_KIND = 5, 18, 1
+IFLA_LINK = 5
+IFF_UP = 1
+TC_H_ROOT, TCA_HTB_INIT, TC_ACT_PIPE = 0xFFFFFFFF, 2, 3
+BLOCK = -1
+"""TCM_IFINDEX_MAGIC_BLOCK: in the place of a device; the parent is then the number of a block."""
+RT_TABLE_MAIN, RTPROT_BOOT, RT_SCOPE_LINK, RTN_UNICAST = 254, 3, 253, 1
+SEG6_LOCAL_ACTION, SEG6_LOCAL_ACTION_END_BPF = 1, 15
 NLA_F_NESTED = 0x8000
 NEW = NLM_F_CREATE | NLM_F_EXCL
 ETH_P_ALL = socket.htons(3)
 """The protocol of filters that see every packet."""
 
 
-def attribute(kind: int, data: bytes) -> bytes:
-    """One attribute, padded."""
-    return struct.pack("=HH", 4 + len(data), kind) + data + bytes(-len(data) % 4)
-
-
 def add_pair(name: str, kind: str) -> None:
     """Add a pair of veth or netkit devices; the other end gets a name of the kernel's choice."""
     body = IFINFO.pack(0, 0, 0, 0, 0)
     body += attribute(IfLa.IFNAME, name.encode() + b"\0")
-    body += attribute(IFLA_LINKINFO, attribute(IFLA_INFO_KIND, kind.encode()))
+    body += attribute(IfLa.LINKINFO, attribute(IfLaInfo.KIND, kind.encode()))
     ask(message(NlMsgType.NEWLINK, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body))
 
 
@@ -72,10 +84,27 @@ def set_xdp(ifindex: int, fd: int, flags: int = 0, expected_fd: int | None = Non
     return message(NlMsgType.SETLINK, NLM_F_REQUEST | NLM_F_ACK, body)
 
 
-def clsact(ifindex: int, flags: int = NEW, handle: int = INGRESS_HANDLE) -> bytes:
-    """The request that gives a device a clsact qdisc."""
+def up(ifindex: int) -> bytes:
+    """The request that switches a device on."""
+    body = IFINFO.pack(0, 0, ifindex, IFF_UP, IFF_UP)
+    return message(NlMsgType.SETLINK, NLM_F_REQUEST | NLM_F_ACK, body)
+
+
+def clsact(ifindex: int, flags: int = NEW, handle: int = INGRESS_HANDLE, block: int = 0) -> bytes:
+    """The request that gives a device a clsact qdisc; `block` is of filters for its ingress that
+    devices share."""
     body = TCMSG.pack(0, ifindex, handle, TcParent.CLSACT, 0) + attribute(Tca.KIND, b"clsact\0")
+    if block:
+        body += attribute(Tca.INGRESS_BLOCK, struct.pack("=I", block))
     return message(NlMsgType.NEWQDISC, NLM_F_REQUEST | NLM_F_ACK | flags, body)
+
+
+def htb(ifindex: int, handle: int) -> bytes:
+    """The request that gives a device an htb qdisc as its root."""
+    glob = struct.pack("=5I", 3, 10, 0, 0, 0)  # version, rate2quantum, …: struct tc_htb_glob
+    body = TCMSG.pack(0, ifindex, handle, TC_H_ROOT, 0) + attribute(Tca.KIND, b"htb\0")
+    body += attribute(Tca.OPTIONS, attribute(TCA_HTB_INIT, glob))
+    return message(NlMsgType.NEWQDISC, NLM_F_REQUEST | NLM_F_ACK | NEW, body)
 
 
 def no_clsact(ifindex: int) -> bytes:
@@ -101,6 +130,53 @@ def new_filter(
     body = TCMSG.pack(0, ifindex, handle, parent, prio << 16 | protocol)
     body += attribute(Tca.KIND, kind + b"\0") + attribute(Tca.OPTIONS, options)
     return message(NlMsgType.NEWTFILTER, NLM_F_REQUEST | NLM_F_ACK | flags, body)
+
+
+def bpf_action(fd: int, name: bytes) -> bytes:
+    """The list of actions with one in it: a program."""
+    parms = ACT_BPF.pack(0, 0, TC_ACT_PIPE, 0, 0)
+    options = attribute(TcaActBpf.PARMS, parms) + attribute(TcaActBpf.FD, struct.pack("=i", fd))
+    options += attribute(TcaActBpf.NAME, name + b"\0")
+    action = attribute(TcaAct.KIND, b"bpf\0") + attribute(TcaAct.OPTIONS, options)
+    return attribute(1, action)
+
+
+def new_action(fd: int, name: bytes) -> bytes:
+    """The request for an action that no filter has."""
+    body = TCAMSG.pack(0) + attribute(TcaAct.TAB, bpf_action(fd, name))
+    return message(NlMsgType.NEWACTION, NLM_F_REQUEST | NLM_F_ACK | NEW, body)
+
+
+def matchall(ifindex: int, parent: int, actions: bytes, prio: int) -> bytes:
+    """The request for a filter that does these actions with every packet."""
+    options = attribute(FILTER_ACTIONS["matchall"], actions)
+    body = TCMSG.pack(0, ifindex, 0, parent, prio << 16 | ETH_P_ALL)
+    body += attribute(Tca.KIND, b"matchall\0") + attribute(Tca.OPTIONS, options)
+    return message(NlMsgType.NEWTFILTER, NLM_F_REQUEST | NLM_F_ACK | NEW, body)
+
+
+def new_route(ifindex: int, to: bytes, bits: int, encap: int, programs: bytes) -> bytes:
+    """The request for a route to an IPv4 or IPv6 network that has programs (RTA_ENCAP)."""
+    family = socket.AF_INET if len(to) == 4 else socket.AF_INET6
+    scope = RT_SCOPE_LINK if len(to) == 4 else 0
+    body = RTMSG.pack(family, bits, 0, 0, RT_TABLE_MAIN, RTPROT_BOOT, scope, RTN_UNICAST, 0)
+    body += attribute(Rta.DST, to) + attribute(Rta.OIF, struct.pack("=i", ifindex))
+    body += attribute(Rta.ENCAP_TYPE, struct.pack("=H", encap))
+    body += attribute(Rta.ENCAP | NLA_F_NESTED, programs)
+    return message(NlMsgType.NEWROUTE, NLM_F_REQUEST | NLM_F_ACK | NEW, body)
+
+
+def route_program(place: int, fd: int, name: bytes) -> bytes:
+    """One program in what `new_route` takes."""
+    told = attribute(LwtBpfProg.FD, struct.pack("=i", fd))
+    told += attribute(LwtBpfProg.NAME, name + b"\0")
+    return attribute(place | NLA_F_NESTED, told)
+
+
+def seg6_program(fd: int, name: bytes) -> bytes:
+    """A program of a seg6local route: the action End.BPF."""
+    action = attribute(SEG6_LOCAL_ACTION, struct.pack("=I", SEG6_LOCAL_ACTION_END_BPF))
+    return action + route_program(SEG6_LOCAL_BPF, fd, name)
 
 
 def del_filter(

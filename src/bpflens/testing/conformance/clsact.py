@@ -16,6 +16,7 @@ from bpflens.abi.netlink import (
     Tca,
     TcaBpf,
     TcParent,
+    attribute,
     attributes,
     get_filters,
     get_qdiscs,
@@ -28,7 +29,6 @@ from bpflens.testing.conformance.suite import CLOSED, cases, same
 from bpflens.testing.hooks import id_of
 from bpflens.testing.rtnetlink import (
     ETH_P_ALL,
-    attribute,
     clsact,
     del_filter,
     new_filter,
