@@ -6,6 +6,9 @@ means anything: that program has to be asked about by the plain calls.
 
 A row of a file is a `FileRow`, of one fd of one process; of a socket a `SocketRow` follows. They
 come in no order, and one that threads share may come more than once.
+
+A row of a cgroup is a `CgroupRow`, of one program at one cgroup: the rows of one cgroup and attach
+type stand together, in the order of the kernel's list.
 """
 
 from __future__ import annotations
@@ -85,3 +88,17 @@ class SocketRow(Record, size=192):
     remote: Bytes16 = b""
     path: Bytes108 = b""
     """sun_path of a unix socket: a path, or an abstract name behind a NUL, or all NUL."""
+
+
+class CgroupRow(Record, size=24):
+    """A program that is attached to a cgroup itself, not to one above."""
+
+    id: U64 = 0
+    """Of the cgroup."""
+    prog_id: U32 = 0
+    link_id: U32 = 0
+    """0: attached without a link."""
+    attach_type: U32 = 0
+    """Of all hooks of the LSM it is LSM_CGROUP; those of one hook stand together."""
+    flags: U32 = 0
+    """BPF_F_ALLOW_OVERRIDE or _MULTI, as all at that cgroup and type; BPF_F_PREORDER."""
