@@ -55,9 +55,10 @@ class EngineHost:
 
     def readlink(self, path: str) -> str:
         """See `HostPort.readlink`: open files and namespaces."""
-        _mntns, names = self._task.way(path)
+        folder, _, name = path.rstrip("/").rpartition("/")
+        _mntns, names = self._task.way(folder)
         if names[:1] == ["proc"]:
-            return procfs.readlink(self._task, names[1:])
+            return procfs.readlink(self._task, [*names[1:], name])
         self.node(path)
         raise err(errno.EINVAL)
 

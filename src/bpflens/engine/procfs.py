@@ -78,7 +78,8 @@ def readlink(caller: Task, names: list[str]) -> str:
         return file.name
     if len(names) == 2 and names[0] == "ns":
         return node(caller, [str(task.pid), *names]).anon
-    read(caller, [str(task.pid), *names])
+    if "/".join(names) not in _FILES and names not in ([], *([name] for name in _PTRACE)):
+        raise err(errno.ENOENT)
     raise err(errno.EINVAL)
 
 
