@@ -1,0 +1,99 @@
+"""Every value that bpflens and bpftool both tell of a link is the same."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from bpflens.abi.enums import AttachType as A
+from bpflens.abi.enums import LinkType, MapType
+from bpflens.abi.enums import ProgType as P
+from bpflens.testing.attachments import links
+from bpflens.testing.bench import Bench, NotOffered
+from bpflens.testing.builders import map, program
+from bpflens.testing.conformance.cgroups import skb
+from bpflens.testing.conformance.devices import xdp_link
+from bpflens.testing.conformance.namespaces import filter_link, netns_link
+from bpflens.testing.hooks import Hook
+from bpflens.testing.on_linux import LinuxBench
+from tests.kernel.conftest import Ran
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or shutil.which("bpftool") is None, reason="needs root and bpftool"
+)
+
+Item = dict[str, Any]
+
+NOT_OURS = {"pids", "devname"}
+
+
+@pytest.fixture
+def bench() -> Iterator[Bench]:
+    made = LinuxBench()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def attach_all(bench: Bench) -> int:
+    """A link of each type that this kernel has; returns how many."""
+    calls = bench.calls
+    cgroup, device = bench.cgroup(), bench.device()
+    sockmap = map(calls, MapType.SOCKMAP)
+    ways: list[Callable[[], object]] = [
+        lambda: links.raw_tracepoint(bench), lambda: links.raw_tracepoint_cookie(bench),
+        lambda: links.typed_tracepoint(bench), lambda: links.tracepoint(bench),
+        lambda: links.at_function(links.FUNCTION, A.TRACE_FENTRY, bench),
+        lambda: links.iterator("bpf_map", bench), lambda: links.iterator_elements(bench),
+        lambda: links.iterator_of("tid", 0, bench), lambda: links.iterator_of("pid", 1, bench),
+        lambda: links.iterator_cgroups(bench), lambda: links.perf_event(bench),
+        lambda: links.probe("uprobe", True, bench), lambda: links.kprobe_multi(bench),
+        lambda: links.uprobe_multi(bench),
+        lambda: xdp_link(bench, device, program(calls, type=P.XDP)),
+        lambda: Hook(calls, device, A.TCX_EGRESS).link(program(calls, type=P.SCHED_CLS)),
+        lambda: Hook(calls, cgroup.fd, A.CGROUP_INET_INGRESS).link(skb(calls)),
+        lambda: netns_link(bench, program(calls, type=P.FLOW_DISSECTOR), A.FLOW_DISSECTOR),
+        lambda: filter_link(bench),
+        lambda: Hook(calls, sockmap, A.SK_MSG_VERDICT).link(program(calls, type=P.SK_MSG)),
+    ]  # fmt: skip
+    made = 0
+    for attach in ways:
+        try:
+            attach()
+        except NotOffered:
+            continue
+        made += 1
+    return made
+
+
+def test_every_value_of_every_link_is_equal(bench: Bench, run: Callable[..., Ran]) -> None:
+    made = attach_all(bench)
+    assert made >= 15
+    ran = run("link", "list", "--json")
+    assert (ran.status, ran.stderr) == (0, "")
+    ours = {item["id"]: item for item in json.loads(ran.stdout)["items"]}
+    told = subprocess.run(["bpftool", "-j", "link", "show"], capture_output=True, check=True)
+    theirs: list[Item] = json.loads(told.stdout)
+    compared, wrong = 0, []
+    for item in theirs:
+        if item["id"] not in ours:  # another test's, that came in between
+            continue
+        mine = ours[item["id"]]
+        for key, value in item.items():
+            if key in NOT_OURS:
+                continue
+            compared += 1
+            # bpftool has no word for a type that is younger than it
+            told_here = LinkType[mine["type"].upper()] if key == "type" else mine.get(key)
+            if value not in (told_here, mine["type"] if key == "type" else None):
+                wrong.append(f"{item['id']} {key}: bpftool {value!r}, ours {mine}")
+    assert not wrong, "\n".join(wrong)
+    assert compared > 3 * made
+    assert len(set(ours) & {item["id"] for item in theirs}) >= made
