@@ -19,6 +19,7 @@ from bpflens.model.system import LINK, System
 
 if TYPE_CHECKING:
     from bpflens.attach.files import Files
+    from bpflens.attach.pins import Pins
     from bpflens.model.processes import ProcessFacts
 
 _OCTAL = re.compile(rb"\\([0-7]{3})")
@@ -222,6 +223,13 @@ class Places:
         from bpflens.attach import files
 
         return files.read(self)
+
+    @cached_property
+    def pins(self) -> Pins:
+        """Where objects are pinned, in all mount namespaces."""
+        from bpflens.attach import pins
+
+        return pins.read(self)
 
     def process(self, pid: int, before: int | None = None) -> ProcessFacts | Missing:
         """The process with this pid; `before`: it was seen at this time (see `processes.read`)."""

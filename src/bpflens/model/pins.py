@@ -48,12 +48,15 @@ def mounts(system: System, fstype: str) -> list[str]:
 
 def find(system: System) -> Pins:
     """Every pinned program, map and link that this process can open."""
-    pins = Pins({}, [])
     try:
-        roots = mounts(system, "bpf")
+        return walk(system, mounts(system, "bpf"))
     except OSError as error:
-        pins.errors.append(("/proc/self/mountinfo", error))
-        return pins
+        return Pins({}, [("/proc/self/mountinfo", error)])
+
+
+def walk(system: System, roots: list[str]) -> Pins:
+    """The same below these directories, wherever they are reached."""
+    pins = Pins({}, [])
     waiting = [(root, 0) for root in reversed(roots)]
     files = 0
     while waiting and files < MAX_FILES:

@@ -5,14 +5,30 @@ Whatever could not be looked at is told beside what was found: then "nothing hol
 
 from __future__ import annotations
 
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
+from bpflens.abi.enums import MapType
+from bpflens.abi.mapfacts import Walk
+from bpflens.abi.rows import FileKind
+from bpflens.attach import sockets
+from bpflens.attach.everything import find
+from bpflens.attach.files import OpenFile
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
+from bpflens.errors import BpflensError, Denied, NotFound
+from bpflens.model.map import Map
+from bpflens.model.parts import Missing, Part, Reason
+from bpflens.snapshot.records import MapRecord, ProgramRecord
+from bpflens.snapshot.take import Look
 
-HOWS = ("fd", "pin", "link", "slot", "program", "map", "attachment")
+HOWS = ("fd", "pin", "link", "attachment", "slot", "program", "map", "kernel")
 """The ways to keep an object alive, those of user space first."""
+
+Record = TypeVar("Record", ProgramRecord, MapRecord)
 
 Key = tuple[str, int]
 """An object: `program`, `map`, `link` or `btf`, and its ID (as `port.fdinfo.identify` has it)."""
@@ -37,7 +53,9 @@ class Holder(NamedTuple):
     cgroup: str | None = None
     """Path of the process's cgroup, from the root."""
     unit: str | None = None
-    """The systemd unit, or the container, that the cgroup's path tells."""
+    """The systemd unit that the cgroup's path tells."""
+    container: str | None = None
+    """The ID of the container, where the cgroup's path tells one."""
     path: str | None = None
     """`pin`: the path in its mount namespace."""
     mntns: int | None = None
@@ -75,28 +93,301 @@ class Held(NamedTuple):
     """Not empty: there may be more, and "nothing" is no answer."""
 
 
-class Holders:
-    """Who keeps the objects of a host alive; each part of the host is read once, when asked for.
+UNTOLD = {
+    "program": "an fd on its way through a unix socket, a pin in a file system that no process "
+    "sees, an armed timer in a map",
+    "map": "an fd on its way through a unix socket, a pin in a file system that no process sees, "
+    "memory that a process has mapped",
+    "link": "an fd on its way through a unix socket, a pin in a file system that no process sees",
+    "btf": "an fd on its way through a unix socket, a map of maps that was made with a map of "
+    "that BTF",
+}
+"""What may keep an object of each kind alive and is told nowhere."""
 
-    `attachments` is what `attach.everything.find` gave, if it was asked already.
+_OBJECTS = {
+    FileKind.PROGRAM: "program",
+    FileKind.MAP: "map",
+    FileKind.LINK: "link",
+    FileKind.BTF: "btf",
+}
+_SLOTS = ("prog_array", "devmap", "cpumap")
+_SLOT = re.compile(r"map (\d+) \[(.*)\]")
+_ON_PROGRAM = re.compile(r"program (\d+)(?: |$)")
+_OUTER = (MapType.ARRAY_OF_MAPS.label, MapType.HASH_OF_MAPS.label)
+
+
+class Holders:
+    """Who keeps the objects of a host alive; the host is looked at when that is first asked.
+
+    `attachments` is what `attach.everything.find` gave, `programs` and `maps` are the records of
+    all that there are, with the maps of the programs: for those who have them already.
     """
 
     def __init__(
-        self, places: Places, attachments: list[Attachment | Failure] | None = None
+        self,
+        places: Places,
+        attachments: Iterable[Attachment | Failure] | None = None,
+        programs: Iterable[ProgramRecord] | None = None,
+        maps: Iterable[MapRecord] | None = None,
     ) -> None:
         self.places = places
         self.system = places.system
-        self._given = attachments
+        self._look = Look(self.system, Part.MAPS)
+        self._attachments = attachments
+        self._programs = programs
+        self._maps = maps
+        self._unseen: dict[str, list[Unseen]] = {kind: [] for kind in UNTOLD}
 
     def of(self, kind: str, id: int) -> Held:
-        """Who keeps this object alive. Its own existence is not checked."""
-        raise NotImplementedError
+        """Who keeps this object alive. Whether there is such an object is not checked."""
+        held = [self._told(found) for found in self._index.get((kind, id), ())]
+        unseen = self.unseen(kind)
+        if not held:
+            unseen = [*unseen, Unseen(UNTOLD[kind], "unsupported: Linux tells it nowhere")]
+        return Held(held, unseen)
 
     @cached_property
     def all(self) -> dict[Key, list[Holder]]:
         """The holders of every object that has any."""
-        raise NotImplementedError
+        return {key: [self._told(found) for found in held] for key, held in self._index.items()}
 
     def unseen(self, kind: str) -> list[Unseen]:
-        """What could not be looked at that may hold objects of this kind."""
-        raise NotImplementedError
+        """What could not be looked at that may hold objects of this kind.
+
+        What nobody can look at is not among it (`UNTOLD`).
+        """
+        assert self._index is not None
+        return self._unseen[kind]
+
+    @cached_property
+    def _index(self) -> dict[Key, list[Holder | OpenFile]]:
+        """A file stands for its holder until that is asked for: there are many, of few processes.
+
+        Files come first: what a process opens or attaches while we look is seen twice rather than
+        never.
+        """
+        found: dict[Key, list[Holder | OpenFile]] = {}
+        sources = (
+            self._files(), self._pins(), self._links(), self._attached(), self._used(),
+            self._inside(), self._kernel(),
+        )  # fmt: skip
+        for source in sources:
+            for key, holder in source:
+                found.setdefault(key, []).append(holder)
+        return found
+
+    def _hidden(self, kinds: Iterable[str], what: str, reason: object) -> None:
+        for kind in kinds:
+            self._unseen[kind].append(Unseen(what, str(reason)))
+
+    # --- files
+
+    def _files(self) -> Iterator[tuple[Key, OpenFile]]:
+        files = self.places.files
+        for file in files.rows:
+            kind = _OBJECTS.get(FileKind(file.kind))
+            if kind is not None:
+                yield (kind, file.id), file
+            elif file.kind == FileKind.ITERATOR and file.prog_id:
+                yield ("program", file.prog_id), file
+        if files.hidden:
+            pids = ", ".join(map(str, list(files.hidden)[:3])) + ", …" * (len(files.hidden) > 3)
+            reason = next(iter(files.hidden.values()))
+            self._hidden(UNTOLD, f"open files of processes {pids}", reason)
+        if files.bulk is not None:
+            self._hidden(UNTOLD, "open files that a thread does not share", files.bulk)
+            self._hidden(["program"], "programs of open sockets and iterators", files.bulk)
+        if files.elsewhere is not None:
+            self._hidden(UNTOLD, "open files of other processes", files.elsewhere)
+
+    def _told(self, found: Holder | OpenFile) -> Holder:
+        if isinstance(found, Holder):
+            return found
+        what = " (iterator)" if found.kind == FileKind.ITERATOR else ""
+        return self._by_file(found, "fd", self.places.file_words(found.pid, found.fd) + what)
+
+    def _by_file(
+        self,
+        file: OpenFile,
+        how: str,
+        words: str,
+        kind: str | None = None,
+        target: str | None = None,
+    ) -> Holder:
+        told = self.places.process(file.pid, self.places.files.at)
+        holder = Holder(how, words, file.pid, file.fd, kind=kind, target=target)
+        if isinstance(told, Missing):
+            unknown = dict.fromkeys(
+                ("comm", "uid", "user", "cgroup", "unit", "container"), str(told)
+            )
+            return holder._replace(missing=unknown)
+        return holder._replace(
+            comm=told.comm,
+            uid=told.uid,
+            user=self.places.users.get(told.uid),
+            cgroup=told.cgroup,
+            unit=told.unit,
+            container=told.container,
+            missing=told.missing,
+        )
+
+    # --- pins, links and attachments
+
+    def _pins(self) -> Iterator[tuple[Key, Holder]]:
+        pins = self.places.pins
+        for pin in pins.found:
+            yield (pin.kind, pin.id), Holder("pin", pin.words, path=pin.path, mntns=pin.mntns)
+        for what, reason in pins.unseen:
+            self._hidden(("program", "map", "link"), what, reason)
+
+    def _links(self) -> Iterator[tuple[Key, Holder]]:
+        for link in self.places.links:
+            holder = Holder("link", f"link {link.id}", link_id=link.id)
+            if link.prog_id:
+                yield ("program", link.prog_id), holder
+            if link.map_id:
+                yield ("map", link.map_id), holder
+        for what, why in self.places.link_failures:
+            self._hidden(("program", "map"), what, f"failed: {why}")
+
+    def _attached(self) -> Iterator[tuple[Key, Holder]]:
+        """What the kernel runs without a link, and what a link of another program leads to."""
+        yield from self._of_sockets()
+        events = [file for file in self.places.files.rows if file.kind == FileKind.PERF_EVENT]
+        for found in find(self.places) if self._attachments is None else self._attachments:
+            if isinstance(found, Failure):
+                self._hidden(["program"], f"{found.kind} {found.target}", f"failed: {found.error}")
+            elif found.link_id is not None:
+                if on := _ON_PROGRAM.match(found.target):
+                    holder = Holder("link", f"link {found.link_id}", link_id=found.link_id)
+                    yield ("program", int(on[1])), holder
+            elif found.prog_id and found.kind not in sockets.KINDS:
+                for holder in self._at(found, events):
+                    yield ("program", found.prog_id), holder
+
+    def _of_sockets(self) -> Iterator[tuple[Key, Holder]]:
+        for use in sockets.uses(self.places.files.rows):
+            target = sockets.target(self.places, use.socket)
+            for file in use.files:
+                words = f"{target}, {self.places.file_words(file.pid, file.fd)}"
+                holder = self._by_file(file, "attachment", words, use.kind, target)
+                yield ("program", use.prog_id), holder
+
+    def _at(self, found: Attachment, events: list[OpenFile]) -> Iterator[Holder]:
+        """What holds a program by an attachment without a link: its place, or the files there."""
+        slot = _SLOT.fullmatch(found.target) if found.kind in _SLOTS else None
+        if slot:
+            yield Holder("slot", found.target, map_id=int(slot[1]), slot=slot[2])
+            return
+        words = f"{found.kind} {found.target}"
+        kept = [
+            file
+            for file in (events if found.holder else ())
+            if file.prog_id == found.prog_id
+            and self.places.file_words(file.pid, file.fd) in (found.holder or "")
+        ]
+        for file in kept:
+            named = f"{words}, {self.places.file_words(file.pid, file.fd)}"
+            yield self._by_file(file, "attachment", named, found.kind, found.target)
+        if not kept:
+            words += f", {found.holder}" if found.holder else ""
+            yield Holder("attachment", words, kind=found.kind, target=found.target)
+
+    # --- what objects hold
+
+    def _used(self) -> Iterator[tuple[Key, Holder]]:
+        """What programs use. One that is to replace or trace another keeps that, too, until it is
+        attached (dst_prog in bpf_prog_load()); it tells the BTF of that, which others may share."""
+        records = self._records(self._programs, self._look.programs, ("map", "btf"), "programs")
+        by_btf: dict[int, list[int]] = {}
+        targets: list[tuple[int, int]] = []
+        for record in records:
+            holder = Holder("program", f"program {record.id}", prog_id=record.id)
+            for map_id in record.map_ids or ():
+                yield ("map", map_id), holder
+            if record.map_ids is None:
+                why = record.missing.get("map_ids", "failed")
+                self._hidden(["map"], f"maps of program {record.id}", why)
+            if record.btf_id:
+                yield ("btf", record.btf_id), holder
+                by_btf.setdefault(record.btf_id, []).append(record.id)
+            if record.attach_btf_obj_id:
+                targets.append((record.id, record.attach_btf_obj_id))
+        for id, btf_id in targets:
+            candidates = [other for other in by_btf.get(btf_id, ()) if other != id]
+            if len(candidates) == 1:
+                holder = Holder("program", f"program {id}", prog_id=id)
+                yield ("program", candidates[0]), holder
+            elif candidates:
+                listed = ", ".join(map(str, candidates))
+                reason = Missing(Reason.UNSUPPORTED, f"one of {listed}: they share BTF {btf_id}")
+                self._hidden(["program"], f"the program that program {id} is for", reason)
+
+    def _inside(self) -> Iterator[tuple[Key, Holder]]:
+        """What maps have: types, and inner maps."""
+        kinds = ("program", "map", "btf")
+        for record in self._records(self._maps, self._look.maps, kinds, "maps"):
+            if record.btf_id:
+                holder = Holder("map", f"map {record.id}", map_id=record.id)
+                yield ("btf", record.btf_id), holder
+            if record.type in _OUTER:
+                yield from self._inner(record)
+
+    def _inner(self, record: MapRecord) -> Iterator[tuple[Key, Holder]]:
+        try:
+            with self.system.map(record.id) as outer:
+                for key, inner in _slots(outer):
+                    holder = Holder("slot", f"map {record.id} [{key}]", map_id=record.id, slot=key)
+                    yield ("map", inner), holder
+        except NotFound:
+            return
+        except (BpflensError, OSError) as error:
+            self._hidden(["map"], f"slots of map {record.id}", _reason(error))
+
+    def _kernel(self) -> Iterator[tuple[Key, Holder]]:
+        """The BTF of the kernel and of its modules is theirs."""
+        try:
+            for found in self.system.btf_objects():
+                with found:
+                    if found.kernel() is True:
+                        yield ("btf", found.id), Holder("kernel", "the kernel or a module")
+        except (BpflensError, OSError) as error:
+            self._hidden(["btf"], "which types are the kernel's own", _reason(error))
+
+    def _records(
+        self,
+        given: Iterable[Record] | None,
+        read: Callable[[], Iterator[Record]],
+        kinds: Iterable[str],
+        what: str,
+    ) -> Iterator[Record]:
+        """All records of a kind, and what could not be read of them."""
+        if given is not None:
+            yield from given
+            return
+        known = len(self._look.errors)
+        try:
+            yield from read()
+        except (BpflensError, OSError) as error:
+            self._hidden(kinds, f"what {what} hold", _reason(error))
+        for failed in self._look.errors[known:]:
+            self._hidden(kinds, f"what {failed.kind} {failed.id or ''} holds", failed.error)
+
+
+def _slots(outer: Map) -> Iterator[tuple[str, int]]:
+    """The key and the ID of the inner map of each slot that has one."""
+    walk = outer.items()
+    for element in walk:
+        if element.map_id:
+            key = element.key
+            by_index = outer.facts.walk is Walk.INDEX
+            yield str(int.from_bytes(key, sys.byteorder)) if by_index else key.hex(), element.map_id
+    if not walk.complete:
+        raise BpflensError(walk.why)
+
+
+def _reason(error: Exception) -> str:
+    """An error as the reason for what is missing."""
+    if isinstance(error, Denied):
+        return str(Missing(Reason.DENIED, str(error)))
+    return str(Missing(Reason.FAILED, getattr(error, "strerror", None) or str(error)))

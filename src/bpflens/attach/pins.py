@@ -1,0 +1,87 @@
+"""Where objects are pinned, in every mount namespace that a process is in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from bpflens.errors import Denied
+from bpflens.model import pins
+from bpflens.model.parts import Missing, Reason
+
+if TYPE_CHECKING:
+    from bpflens.attach.places import Mount, Places
+
+
+class Pin(NamedTuple):
+    """An object and the path at which it is pinned."""
+
+    kind: str
+    """program, map, link."""
+    id: int
+    path: str
+    """In its mount namespace."""
+    mntns: int
+    own: bool
+    """Whether that is the one that we are in."""
+
+    @property
+    def words(self) -> str:
+        """`/sys/fs/bpf/x`, or `/sys/fs/bpf/x (mount namespace 4026532199)`."""
+        return self.path + _elsewhere(self.own, self.mntns)
+
+
+class Pins(NamedTuple):
+    """The pins, and what could not be looked at: what it is, and why not."""
+
+    found: list[Pin]
+    unseen: list[tuple[str, Missing]]
+
+
+def read(places: Places) -> Pins:
+    """Every pinned object that can be reached, once for each file that pins it."""
+    told = Pins([], [])
+    try:
+        own, mounts = places.own_mntns, places.mounts
+    except OSError as error:
+        told.unseen.append(("pins", _reason(error)))
+        return told
+    if places.unseen:
+        reason = Missing(Reason.DENIED, "needs CAP_SYS_PTRACE, or its own user")
+        told.unseen.append((f"pins that hidden processes see ({places.unseen} of them)", reason))
+    for mount in once([mount for mount in mounts if mount.kind == "bpf"]):
+        here = mount.mntns == own
+        walked = pins.walk(places.system, [mount.reach])
+        for (kind, id), paths in walked.paths.items():
+            for reach in paths:
+                path = mount.path + reach.removeprefix(mount.reach)
+                told.found.append(Pin(kind, id, path, mount.mntns, here))
+        for reach, failure in walked.errors:
+            path = mount.path + reach.removeprefix(mount.reach)
+            what = f"what {path}{_elsewhere(here, mount.mntns)} is"
+            told.unseen.append((what, _reason(failure)))
+    return told
+
+
+def once(mounts: list[Mount]) -> list[Mount]:
+    """Those in which every file can be seen once: a file system may be mounted in many places, as
+    a whole or in part. Ours come before others'."""
+    kept: list[Mount] = []
+    for mount in sorted(mounts, key=lambda mount: len(mount.root)):
+        if not any(_covers(known, mount) for known in kept):
+            kept.append(mount)
+    return kept
+
+
+def _covers(known: Mount, mount: Mount) -> bool:
+    inside = f"{mount.root.rstrip('/')}/".startswith(f"{known.root.rstrip('/')}/")
+    return known.device == mount.device and inside
+
+
+def _elsewhere(own: bool, mntns: int) -> str:
+    return "" if own else f" (mount namespace {mntns})"
+
+
+def _reason(error: Exception) -> Missing:
+    if isinstance(error, Denied | PermissionError):
+        return Missing(Reason.DENIED, str(error))
+    return Missing(Reason.FAILED, getattr(error, "strerror", None) or str(error))
