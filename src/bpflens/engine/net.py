@@ -1,34 +1,23 @@
-"""Network namespaces, their devices with XDP, sockets, and the netlink door."""
+"""Network namespaces, their devices with XDP, and sockets."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bpflens.abi.enums import AttachType, ProgType
-from bpflens.abi.netlink import (
-    IFINFO,
-    NETLINK_ROUTE,
-    IfLa,
-    IfLaXdp,
-    NlMsgType,
-    XdpAttached,
-)
+from bpflens.abi.netlink import IFINFO, IfLa, IfLaInfo, IfLaXdp, XdpAttached
 from bpflens.abi.rows import SocketRow
 from bpflens.engine import tc
 from bpflens.engine.call import err
-from bpflens.engine.creds import Cap
 from bpflens.engine.files import Node
-from bpflens.engine.netlink import nested, nla, parse
+from bpflens.engine.netlink import nla
 from bpflens.errors import ENOTSUPP
 
 if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
     from bpflens.engine.links.mprog import Mprog
     from bpflens.engine.progs.prog import Prog
-    from bpflens.engine.tasks import Task
 
 UPDATE_IF_NOEXIST, SKB, DRV, HW, REPLACE = 1, 2, 4, 8, 16
 """XDP_FLAGS_* (include/uapi/linux/if_link.h)."""
@@ -252,7 +241,10 @@ class Device:
         xdp += nla(IfLaXdp.ATTACHED, bytes([attached]))
         if attached not in (XdpAttached.NONE, XdpAttached.MULTI):
             xdp += nla(IfLaXdp.PROG_ID, prog_id.to_bytes(4, "little"))
-        return head + nla(IfLa.IFNAME, self.name.encode() + b"\0") + nla(IfLa.XDP, xdp)
+        told = nla(IfLa.IFNAME, self.name.encode() + b"\0") + nla(IfLa.XDP, xdp)
+        if self.peer:
+            told += nla(IfLa.LINKINFO, nla(IfLaInfo.KIND, b"netkit\0"))
+        return head + told
 
 
 class NetNs(Node):
@@ -311,84 +303,3 @@ class NetNs(Node):
         device = self.add(name, native=False)
         device.primary, device.peer, other.peer = True, other, device
         return device
-
-
-class EngineNet:
-    """`NetPort` of a task: its network namespace."""
-
-    def __init__(self, task: Task) -> None:
-        self._task = task
-
-    def dump(self, protocol: int, request: bytes) -> list[bytes]:
-        """See `NetPort.dump`. What changes something (XDP by RTM_SETLINK, qdiscs, filters) answers
-        nothing."""
-        if protocol != NETLINK_ROUTE:
-            raise err(errno.EPROTONOSUPPORT)
-        task = self._task
-        kind, flags = int.from_bytes(request[4:6], "little"), int.from_bytes(request[6:8], "little")
-        body = request[16:]
-        if kind == NlMsgType.GETLINK:
-            return [device.message() for device in task.netns.devices.values()]
-        if kind == NlMsgType.GETQDISC:
-            return tc.qdiscs(task)
-        if kind == NlMsgType.GETTFILTER:
-            return tc.filters(task, body)
-        if kind == NlMsgType.SETLINK:
-            self._set_link(body)
-        elif kind in tc.CHANGES:
-            tc.change(task, kind, flags, body)
-        else:
-            raise err(errno.EOPNOTSUPP)
-        return []
-
-    @contextmanager
-    def entered(self, netns: str) -> Iterator[None]:
-        """See `NetPort.entered`."""
-        from bpflens.engine.host import EngineHost
-
-        task = self._task
-        there = EngineHost(task).node(netns)
-        if not isinstance(there, NetNs):
-            raise err(errno.EINVAL)
-        task.require(Cap.SYS_ADMIN)
-        home, task.netns = task.netns, there
-        try:
-            yield
-        finally:
-            task.netns = home
-
-    def _set_link(self, body: bytes) -> None:
-        """do_setlink(), the part for XDP."""
-        task = self._task
-        task.require(Cap.NET_ADMIN)
-        (_family, _type, index, _flags, _change), told = parse(IFINFO, body)
-        device = task.netns.devices.get(index)
-        if device is None:
-            raise err(errno.ENODEV)
-        xdp = nested(told.get(IfLa.XDP, b""))
-        if IfLaXdp.ATTACHED in xdp or IfLaXdp.PROG_ID in xdp:
-            raise err(errno.EINVAL)
-        flags = int.from_bytes(xdp.get(IfLaXdp.FLAGS, b""), "little")
-        modes = flags & MODES
-        if flags & ~(MODES | UPDATE_IF_NOEXIST | REPLACE) or modes & modes - 1:
-            raise err(errno.EINVAL)
-        if IfLaXdp.FD not in xdp:
-            return
-        if flags & REPLACE and IfLaXdp.EXPECTED_FD not in xdp:
-            raise err(errno.EINVAL)
-        # dev_change_xdp_fd()
-        new = self._prog(xdp[IfLaXdp.FD])
-        old = self._prog(xdp[IfLaXdp.EXPECTED_FD]) if flags & REPLACE else None
-        device.xdp_attach(new, flags, old=old)
-        task.engine.work()
-
-    def _prog(self, raw: bytes) -> Prog | None:
-        from bpflens.engine.progs.prog import Prog
-
-        fd = int.from_bytes(raw[:4], "little", signed=True)
-        if fd < 0:
-            return None
-        prog = self._task.files.get(fd, Prog)
-        if prog.type != ProgType.XDP:
-            raise err(errno.EINVAL)
-        return prog

@@ -221,7 +221,7 @@ class Task:
         """The doors of the engine as this task sees it."""
         from bpflens.engine.bulk import EngineBulk
         from bpflens.engine.host import EngineHost
-        from bpflens.engine.net import EngineNet
+        from bpflens.engine.rtnetlink import EngineNet
 
         return Doors(self, EngineHost(self), EngineNet(self), EngineBulk(self))
 

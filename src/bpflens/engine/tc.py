@@ -22,7 +22,6 @@ from bpflens.abi.netlink import (
     TcParent,
 )
 from bpflens.engine.call import U32, err
-from bpflens.engine.creds import Cap
 from bpflens.engine.netlink import nested, nla, parse
 
 if TYPE_CHECKING:
@@ -236,17 +235,10 @@ CHANGES = {
 }
 
 
-def change(task: Task, kind: int, flags: int, body: bytes) -> None:
-    """Answer one of `CHANGES`. rtnetlink_rcv_msg() asks who it is."""
-    task.require(Cap.NET_ADMIN)
-    CHANGES[NlMsgType(kind)](task, flags, body)
-    task.engine.work()
-
-
 # --- the dumps
 
 
-def qdiscs(task: Task) -> list[bytes]:
+def qdiscs(task: Task, body: bytes) -> list[bytes]:
     """tc_dump_qdisc(): of all devices. What has no handle is not told."""
     kind = nla(Tca.KIND, b"clsact\0") + nla(Tca.OPTIONS, b"") + nla(Tca.HW_OFFLOAD, b"\0")
     rest = kind + nla(Tca.STATS2, _STATS2) + nla(Tca.STATS, _STATS)

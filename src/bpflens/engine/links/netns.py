@@ -8,18 +8,29 @@ from typing import TYPE_CHECKING
 
 from bpflens.abi.attrs import LinkCreateNetfilter
 from bpflens.abi.enums import AttachType, LinkType, ProgType
+from bpflens.abi.netlink import (
+    HOOK_BPF_ID,
+    HOOK_TYPE_BPF,
+    NFGENMSG,
+    HookAttr,
+    HookInfo,
+)
 from bpflens.engine.call import err
+from bpflens.engine.creds import Cap
 from bpflens.engine.links.base import Link, finish, maker
 from bpflens.engine.links.prog_attach import Hook, hook, prog_of_type
 from bpflens.engine.links.query import answer
 from bpflens.engine.net import NetNs
+from bpflens.engine.netlink import nla, parse
 
 if TYPE_CHECKING:
     from bpflens.abi.attrs import LinkCreate, ProgAttach, ProgQuery
     from bpflens.engine.call import Call
     from bpflens.engine.progs.prog import Prog
+    from bpflens.engine.tasks import Task
 
 _FIELDS = struct.Struct("=II")
+_BE32 = struct.Struct(">i")
 _NF_FIELDS = struct.Struct("=IIiI")
 _LIMITS = {AttachType.FLOW_DISSECTOR: 1, AttachType.SK_LOOKUP: 64}
 """How many links a namespace takes."""
@@ -166,6 +177,27 @@ class NetfilterLink(Link):
 _FAMILIES = (2, 10)
 _HOOKS = 5
 _FIRST, _LAST = -(1 << 31), (1 << 31) - 1
+
+
+def hooks(task: Task, body: bytes) -> list[bytes]:
+    """nfnl_hook_dump(): what is at one hook, by priority. Since: 6.4 (programs)."""
+    if task.engine.release.prog_types <= ProgType.NETFILTER:
+        raise err(errno.EINVAL)  # nfnetlink_hook is not built
+    task.require(Cap.NET_ADMIN)
+    (family, _version, _resource), told = parse(NFGENMSG, body)
+    wanted = family, int.from_bytes(told.get(HookAttr.HOOKNUM, b""), "big")
+    found = [one for one in task.netns.filters if one.place[:2] == wanted]
+    return [
+        NFGENMSG.pack(family, 0, 0)
+        + nla(HookAttr.HOOKNUM, _BE32.pack(wanted[1]))
+        + nla(HookAttr.PRIORITY, _BE32.pack(one.place[2]))
+        + nla(
+            HookAttr.CHAIN_INFO,
+            nla(HookInfo.TYPE, _BE32.pack(HOOK_TYPE_BPF))
+            + nla(HookInfo.DESC, nla(HOOK_BPF_ID, _BE32.pack(one.prog.id))),
+        )
+        for one in sorted(found, key=lambda one: one.place[2])
+    ]
 
 
 @maker(ProgType.NETFILTER)
