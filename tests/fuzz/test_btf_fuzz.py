@@ -1,28 +1,16 @@
 """Whatever bytes come in, a value or a FormatError goes out, within a second.
 
-With pytest this is a small number of inputs. As a program it runs as many as one likes, from random
-types and random damage to them, or, where atheris is installed, guided by coverage:
-
-    python tests/fuzz/test_btf_fuzz.py [RUNS [SEED]]
-    python tests/fuzz/test_btf_fuzz.py --atheris [options of libFuzzer]
-
-It ends with the input in hex when something else than a FormatError comes out, and reports each
-input that takes longer than a second of CPU time.
+With pytest this is a small number of inputs; `python -m tests.fuzz` runs as many as one likes.
 """
 
 from __future__ import annotations
 
-import gc
-import importlib
 import json
 import random
 import struct
-import sys
-import time
 from binascii import crc32
 from collections.abc import Callable
 from contextlib import suppress
-from types import FunctionType
 
 import pytest
 from hypothesis import given, settings
@@ -116,21 +104,16 @@ def check_cache(data: bytes) -> None:
 CHECKS = (check_btf, check_ext, check_cache)
 
 
-def check(data: bytes) -> None:
-    """One input: its first byte says what it claims to be."""
-    CHECKS[data[0] % len(CHECKS) if data else 0](data[1:])
-
-
 # Inputs that get further than random bytes
 
 
 def random_types(chance: random.Random) -> bytes:
-    """BTF whose types refer to each other at random."""
+    """BTF whose types refer to each other at random, damaged."""
     builder = BtfBuilder("little" if chance.random() < 0.8 else "big")
     count = chance.randrange(1, 12)
     for _ in range(count):
         builder.add(_random_type(chance, count))
-    return builder.build()
+    return damaged(chance, builder.build())
 
 
 def _random_type(chance: random.Random, count: int) -> t.Type:
@@ -178,7 +161,7 @@ def _random_type(chance: random.Random, count: int) -> t.Type:
 
 
 def random_ext(chance: random.Random) -> bytes:
-    """A `.BTF.ext` of three subsections with a few records each."""
+    """A `.BTF.ext` of three subsections with a few records each, damaged."""
     parts = []
     for size in (2, 4, 4):
         count = chance.randrange(4)
@@ -188,11 +171,12 @@ def random_ext(chance: random.Random) -> bytes:
     places: list[int] = []
     for part in parts:
         places += [sum(places[1::2]), len(part)]
-    return struct.pack("<HBBI6I", 0xEB9F, 1, 0, 32, *places) + b"".join(parts)
+    whole = struct.pack("<HBBI6I", 0xEB9F, 1, 0, 32, *places) + b"".join(parts)
+    return damaged(chance, whole)
 
 
 def random_index(chance: random.Random) -> bytes:
-    """A cache file whose arrays are not quite those of the BTF."""
+    """A cache file whose arrays are not quite those of the BTF, damaged."""
     positions, names = BASE.index
     arrays = (positions.tolist(), names.tolist())
     for words in arrays:
@@ -200,7 +184,7 @@ def random_index(chance: random.Random) -> bytes:
             far = chance.choice([chance.randrange(200), chance.getrandbits(32)])
             words[chance.randrange(len(words))] = far
     packed = (memoryview(struct.pack(f"={len(w)}I", *w)).cast("I") for w in arrays)
-    return cache._encode((next(packed), next(packed)))
+    return damaged(chance, cache._encode((next(packed), next(packed))))
 
 
 def damaged(chance: random.Random, data: bytes) -> bytes:
@@ -213,15 +197,6 @@ def damaged(chance: random.Random, data: bytes) -> bytes:
     if chance.random() < 0.05:
         del changed[chance.randrange(len(changed) + 1) :]
     return bytes(changed)
-
-
-MAKERS = (random_types, random_ext, random_index)
-
-
-def random_input(chance: random.Random) -> bytes:
-    """An input for `check`."""
-    which = chance.choice([0, 0, 0, 0, 1, 2])
-    return bytes([which]) + damaged(chance, MAKERS[which](chance))
 
 
 def _base() -> bytes:
@@ -246,19 +221,19 @@ BASE = Btf.parse(BASE_DATA)
 @settings(max_examples=150, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_damaged_types_give_values_or_format_errors(chance: random.Random) -> None:
-    check_btf(damaged(chance, random_types(chance)))
+    check_btf(random_types(chance))
 
 
 @settings(max_examples=100, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_damaged_extensions_give_values_or_format_errors(chance: random.Random) -> None:
-    check_ext(damaged(chance, random_ext(chance)))
+    check_ext(random_ext(chance))
 
 
 @settings(max_examples=50, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_damaged_cache_files_give_values_or_format_errors(chance: random.Random) -> None:
-    check_cache(damaged(chance, random_index(chance)))
+    check_cache(random_index(chance))
 
 
 @pytest.mark.parametrize("number", range(len(CHECKS)))
@@ -266,40 +241,3 @@ def test_damaged_cache_files_give_values_or_format_errors(chance: random.Random)
 @given(st.binary(max_size=300))
 def test_random_bytes_give_values_or_format_errors(number: int, data: bytes) -> None:
     CHECKS[number](data)
-
-
-# The big run
-
-
-def main() -> None:
-    if sys.argv[1:2] == ["--atheris"]:
-        atheris = importlib.import_module("atheris")
-        functions = [found for found in gc.get_objects() if isinstance(found, FunctionType)]
-        for function in functions:
-            if (function.__module__ or "").startswith("bpflens.btf"):
-                atheris.instrument_func(function)
-        atheris.Setup([sys.argv[0], *sys.argv[2:]], check)
-        atheris.Fuzz()
-        return
-    runs = int(sys.argv[1]) if len(sys.argv) > 1 else 100_000
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else random.getrandbits(32)
-    print(f"{runs} inputs from seed {seed}", flush=True)
-    chance = random.Random(seed)
-    slowest = 0.0
-    for done in range(runs):
-        data = random_input(chance)
-        start = time.process_time()
-        try:
-            check(data)
-        except BaseException:
-            print(f"input {done} of seed {seed}: {data.hex()}", flush=True)
-            raise
-        took = time.process_time() - start
-        if took > max(1.0, slowest):
-            print(f"input {done} took {took:.1f} s: {data.hex()}", flush=True)
-        slowest = max(slowest, took)
-    print(f"{runs} inputs, the slowest took {slowest:.2f} s")
-
-
-if __name__ == "__main__":
-    main()

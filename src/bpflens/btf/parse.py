@@ -202,7 +202,8 @@ class Btf:
         found: list[int] = []
         for offset in wanted:
             # Of little-endian words most end with 0, which would make the search slower.
-            word = offset.to_bytes(4, sys.byteorder).rstrip(b"\0")
+            word = offset.to_bytes(4, sys.byteorder)
+            word = word.rstrip(b"\0") or word
             at = words.find(word)
             while at >= 0:
                 if at % 4 == 0 and offsets[at // 4] == offset:

@@ -107,7 +107,7 @@ class BpfObject:
         for piece in self._pieces:
             if piece.section == section and piece.first == slot:
                 return piece
-        raise FormatError(f"a call leads to slot {slot}, where no function begins", slot * SIZE)
+        raise FormatError(f"a call leads to slot {slot}, where no function begins", 0)
 
     def is_code(self, symbol: Symbol) -> bool:
         """Whether a symbol is in a section of instructions."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -379,6 +380,14 @@ def _raw(btf: Btf, found: t.Type) -> Iterator[str]:
             yield f"{head} size={found.size}"
         case t.DeclTag():
             yield f"{head} type_id={found.type_id} component_idx={found.component}"
+
+
+def test_a_name_is_found_at_the_very_start_of_the_strings() -> None:
+    builder = BtfBuilder()
+    builder.add_struct("", 0, [])
+    data = builder.build() + b"a\0"
+    btf = Btf.parse(data[:16] + struct.pack("<2I", 13, 2) + data[24:])
+    assert btf.find("a", t.Struct) == btf[1]
 
 
 def test_a_name_is_found_whether_few_or_many_strings_end_with_it() -> None:
