@@ -43,13 +43,8 @@ def detach(session: Session) -> int:
     removal = of_link(look, record)
     if gone(facts):
         raise Refused(f"link {record.id} is attached nowhere: there is nothing to detach")
-    if record.type in LAST_FD:
-        refusal = Unsupported(_cannot(removal, record.type))
-        if not options.dry_run:
-            raise refusal
-        output.write(_lines(removal))
-        output.note(str(refusal))
-        return refusal.exit_code
+    if options.dry_run and record.type in LAST_FD:
+        raise Unsupported(_cannot(removal, record.type))
     if not _agreed(session, removal):
         return 0
     with selectors.one_link(system, options.selector) as link:
@@ -59,6 +54,7 @@ def detach(session: Session) -> int:
             link.detach()
         except Unsupported as error:
             raise Unsupported(_cannot(removal, record.type)) from error
+        link.basic(fresh=True)
         after = link.info()
     if not gone(after) and gone(after._replace(cgroup_id=0, netns_ino=0, map_id=0, ifindex=0)):
         raise Refused(f"the kernel took the call, and link {record.id} is still attached")
@@ -78,7 +74,7 @@ def unpin(session: Session) -> int:
     system.host.unlink(path)
     try:
         with system.pinned(path) as found:
-            if (found.kind, found.id) == (removal.kind, removal.id):
+            if (found.kind, found.id) == (removal.object, removal.id):
                 raise Refused(f"{path} was removed, and is still a pin of {removal.words}")
     except NotFound:
         pass
@@ -88,8 +84,8 @@ def unpin(session: Session) -> int:
 
 def _cannot(removal: Removal, type: str) -> str:
     return (
-        f"link {removal.id} cannot be detached: links of type {type} end with the last that holds "
-        f"them; it is held by {_held(removal.held)}"
+        f"{removal.words}: links of type {type} cannot be detached, they end with the last that "
+        f"holds them; it is held by {_held(removal.held)}"
     )
 
 
@@ -140,7 +136,7 @@ def _lines(removal: Removal, done: bool = False) -> Iterator[str]:
         yield f"the link stays, and does nothing, while it is held by {_held(removal.held)}"
     else:
         yield f"{removal.path}: {'was ' if done else ''}a pin of {removal.words}"
-        yield f"the {removal.kind} is also held by {_held(removal.held)}"
+        yield f"the {removal.object} is also held by {_held(removal.held)}"
     if removal.prog_held is not None:
         yield f"program {removal.prog_id} is held by {_held(removal.prog_held)}"
 

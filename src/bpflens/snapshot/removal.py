@@ -33,7 +33,7 @@ class Removal(NamedTuple):
     """`detach`, `unpin`."""
     path: str | None
     """The pin."""
-    kind: str
+    object: str
     """`link`, `program`, `map`."""
     id: int
     words: str
