@@ -1,0 +1,155 @@
+"""What is attached where on an engine, in the words that finders have for it (`attach.record`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import NamedTuple
+
+from bpflens.abi.enums import AttachType, MapType
+from bpflens.engine.links.iter import IterLink
+from bpflens.engine.links.netns import NetfilterLink, NetnsLink
+from bpflens.engine.links.sockmap import SockmapLink
+from bpflens.engine.links.tcx import TcxLink
+from bpflens.engine.links.tracing import PerfLink, RawTracepointLink
+from bpflens.engine.links.xdp import XdpLink
+from bpflens.engine.maps.nested import ProgArray
+from bpflens.engine.maps.redirect import Devmap
+from bpflens.engine.maps.sockets import Sockets
+from bpflens.engine.net import NetNs, Socket
+from bpflens.engine.progs.prog import Prog
+from bpflens.engine.tasks import Task
+from bpflens.testing.truth import Truth
+
+_INET = 2
+
+
+class Placed(NamedTuple):
+    """A program at a place: fields of an `Attachment`."""
+
+    kind: str
+    prog_id: int
+    target: str
+
+
+class Attached:
+    """All places of programs, as one task sees them.
+
+    `shown` has to be found. `hidden` cannot be, or not with that target: what is in a network
+    namespace that no path leads to, and what only a message on its way holds.
+    """
+
+    def __init__(self, truth: Truth, looker: Task) -> None:
+        self._truth = truth
+        self._looker = looker
+        self._names = dict(self._named())
+        self._entered = {task.netns for task in truth.engine.tasks.values()} | set(self._names)
+        self.shown: set[Placed] = set()
+        self.hidden: set[Placed] = set()
+        for netns in truth.netns:
+            self._netns(netns)
+        self._links()
+        self._files()
+        self._maps()
+
+    def _named(self) -> Iterator[tuple[NetNs, str]]:
+        spaces = dict.fromkeys(task.mntns for task in self._truth.engine.tasks.values())
+        for mntns in reversed([self._looker.mntns, *spaces]):  # the looker's names come first
+            for path, mount in reversed(mntns.mounts.items()):
+                if isinstance(mount.node, NetNs):
+                    yield mount.node, path.removeprefix("/run/netns/")
+
+    def _add(self, shown: bool, kind: str, prog: Prog | None, target: str) -> None:
+        if prog:
+            (self.shown if shown else self.hidden).add(Placed(kind, prog.id, target))
+
+    def _word(self, netns: NetNs) -> str:
+        return self._names.get(netns, str(netns.inode))
+
+    def _suffix(self, netns: NetNs | None) -> str:
+        own = netns is None or netns is self._looker.netns
+        return "" if own or netns is None else f"@{self._word(netns)}"
+
+    def _netns(self, netns: NetNs) -> None:
+        seen, suffix = netns in self._entered, self._suffix(netns)
+        for device in netns.devices.values():
+            name = device.name + suffix
+            for running, _link in device.xdp.values():
+                self._add(seen, "xdp", running, name)
+            for hook in device.tcx.values():
+                for running, _link in hook.entries:
+                    self._add(seen, "tcx", running, name)
+            for chain in device.clsact.sides.values() if device.clsact else ():
+                for proto in chain:
+                    for one in proto.filters:
+                        self._add(seen, "tc", one.prog, name)
+        for attach, there in netns.hooks.items():
+            for one in there:
+                linked = isinstance(one, NetnsLink)
+                # a link tells its namespace, also of one that cannot be entered
+                where = f"netns {self._word(netns)}"
+                prog = one.prog if linked else one
+                self._add(seen or linked, AttachType(attach).label, prog, where)
+        for link in netns.filters:
+            self._add(seen, "netfilter", link.prog, f"netns {self._word(netns)}")
+
+    def _links(self) -> None:
+        for cgroup in self._truth.cgroups:
+            for hook in cgroup.hooks.values():
+                for entry in hook.entries:
+                    self._add(not cgroup.gone, "cgroup", entry.prog, cgroup.path)
+        for link in self._truth.engine.ids["link"].objects.values():
+            if isinstance(link, RawTracepointLink):
+                self._add(True, "raw_tracepoint", link.prog, link.name.decode())
+            elif isinstance(link, IterLink):
+                self._add(True, "iter", link.prog, _over(link))
+            elif isinstance(link, PerfLink):
+                self._add(True, link.event.kind, link.prog, link.event.name)
+            elif isinstance(link, SockmapLink) and link.map:
+                self._add(True, "sockmap", link.prog, f"map {link.map.id}")
+            elif isinstance(link, XdpLink | TcxLink) and link.device:
+                # by its own info, of a device that no finder comes to
+                index = f"ifindex {link.device.index}"
+                self._add(False, link.type.label, link.prog, index)
+            elif isinstance(link, NetfilterLink):
+                # its info tells neither the namespace nor whether it was detached
+                self._add(False, "netfilter", link.prog, "a network namespace")
+
+    def _files(self) -> None:
+        truth = self._truth
+        shown = {file.node for file, fds in truth.files.items() if fds}
+        for socket in truth.sockets:
+            where = _bound(socket) + self._suffix(socket.netns)
+            self._add(socket in shown, "socket_filter", socket.filter, where)
+            if socket.group:
+                self._add(socket in shown, "sk_reuseport", socket.group.prog, where)
+        for event in truth.events:
+            self._add(event in shown, event.kind, event.prog, event.name)
+
+    def _maps(self) -> None:
+        for found in self._truth.engine.ids["map"].objects.values():
+            if isinstance(found, ProgArray):
+                for slot, prog in found.held.items():
+                    assert isinstance(prog, Prog)
+                    self._add(True, "prog_array", prog, f"map {found.id} [{slot}]")
+            elif isinstance(found, Devmap):
+                for slot, target in found.targets.items():
+                    self._add(
+                        True, MapType(found.type).label, target.prog, f"map {found.id} [{slot}]"
+                    )
+            elif isinstance(found, Sockets):
+                for there in found.progs.values():
+                    if isinstance(there, Prog):
+                        self._add(True, "sockmap", there, f"map {found.id}")
+
+
+def _over(link: IterLink) -> str:
+    name = link.name.decode()
+    return f"{name} map {link.map.id}" if link.map else name
+
+
+def _bound(socket: Socket) -> str:
+    row = socket.row
+    if row.family == _INET:
+        return f"udp {ip_address(row.local[:4])}:{row.local_port}"
+    return f"unix socket:[{row.inode}]"
