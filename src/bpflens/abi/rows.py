@@ -4,8 +4,8 @@ A row of a program is a `ProgRow`, then a `ProgInfo` as OBJ_GET_INFO_BY_FD tells
 buffers, then `ids` IDs of its maps (u32). Where `again` is set, of all that only the info's `id`
 means anything: that program has to be asked about by the plain calls.
 
-A row of a file is a `FileRow`, of one fd of one process; of a socket a `SocketRow` follows. They
-come in no order, and one that threads share may come more than once.
+A row of a file is a `FileRow`, of one fd of one process; of a socket a `SocketRow` follows, of a
+perf event an `EventRow`. They come in no order, and one that threads share may come more than once.
 
 A row of a cgroup is a `CgroupRow`, of one program at one cgroup: the rows of one cgroup and attach
 type stand together, in the order of the kernel's list.
@@ -56,7 +56,8 @@ class FileRow(Record, size=32):
     kind: U32 = 0
     """`FileKind`."""
     id: U32 = 0
-    """Of the program, map, link or BTF object; 0 for the other kinds."""
+    """Of the program, map, link or BTF object; of the map over whose elements an iterator goes; 0
+    for the other kinds."""
     prog_id: U32 = 0
     """The program of an iterator or a perf event; of a socket the one that filters what it gets
     (SO_ATTACH_BPF)."""
@@ -88,6 +89,16 @@ class SocketRow(Record, size=192):
     remote: Bytes16 = b""
     path: Bytes108 = b""
     """sun_path of a unix socket: a path, or an abstract name behind a NUL, or all NUL."""
+
+
+class EventRow(Record, size=32):
+    """What follows the `FileRow` of a perf event; as long as that one."""
+
+    event: U64 = 0
+    """A number that no other event has (PERF_EVENT_IOC_ID): several fds may be open on one."""
+    config: U64 = 0
+    event_type: U32 = 0
+    """PERF_TYPE_*, or the number of a PMU."""
 
 
 class CgroupRow(Record, size=24):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
-from bpflens.abi.rows import FileKind, FileRow, SocketRow
+from bpflens.abi.rows import EventRow, FileKind, FileRow, SocketRow
 from bpflens.errors import BpflensError, Denied
 from bpflens.model.parts import Missing, Reason
 from bpflens.port import fdinfo
@@ -48,6 +48,7 @@ class OpenFile(NamedTuple):
     reuseport_id: int
     cookie: int
     socket: SocketRow | None = None
+    event: EventRow | None = None
 
 
 class Files(NamedTuple):
@@ -99,17 +100,20 @@ def _ours(places: Places) -> set[tuple[int, int]]:
 def _decoded(rows: Rows) -> Iterator[OpenFile]:
     """Each file once: threads that share theirs may have told of it several times."""
     seen: set[tuple[int, ...]] = set()
-    data = rows.data
+    data, size = rows.data, FileRow.__size__
     heads = enumerate(FileRow.__struct__.iter_unpack(data), 1)
     for at, head in heads:
         found = OpenFile(*head)
         if found.kind == FileKind.SOCKET:
-            start = at * FileRow.__size__
+            start = at * size
             found = found._replace(
                 socket=SocketRow.decode(data[start : start + SocketRow.__size__])
             )
             for _ in range(_SOCKET):
                 next(heads, None)
+        elif found.kind == FileKind.PERF_EVENT:
+            found = found._replace(event=EventRow.decode(data[at * size : (at + 1) * size]))
+            next(heads, None)
         if head not in seen:
             seen.add(head)
             yield found

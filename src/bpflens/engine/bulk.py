@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bpflens.abi.rows import CgroupRow, FileKind, FileRow
-from bpflens.engine.links.base import Link
+from bpflens.abi.rows import CgroupRow, EventRow, FileKind, FileRow
 from bpflens.engine.links.commands import Iterator
 from bpflens.engine.links.mprog import PREORDER
 from bpflens.engine.net import Socket
@@ -78,9 +77,12 @@ def _row(pid: int, fd: int, node: Node) -> bytes:
     if isinstance(node, Object):
         row.kind, row.id = _KINDS[node.space], node.id
     elif isinstance(node, Iterator):
-        row.kind, row.prog_id = FileKind.ITERATOR, _program(node.link)
+        row.kind, row.prog_id = FileKind.ITERATOR, node.prog.id
+        row.id = node.map.id if node.map else 0
     elif isinstance(node, PerfEvent) and node.prog:
         row.kind, row.prog_id, row.cookie = FileKind.PERF_EVENT, node.prog.id, node.cookie
+        event = EventRow(event=id(node), config=node.config, event_type=node.type)
+        return row.encode() + event.encode()
     elif isinstance(node, Socket):
         row.kind = FileKind.SOCKET
         row.prog_id = node.filter.id if node.filter else 0
@@ -89,7 +91,3 @@ def _row(pid: int, fd: int, node: Node) -> bytes:
             return row.encode() + node.row.encode()
         return b""
     return row.encode() if row.kind else b""
-
-
-def _program(link: Link) -> int:
-    return link.prog.id if link.prog else 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
+from bpflens.abi.enums import ProgType
 from bpflens.engine.call import err
 from bpflens.engine.files import Node
 
@@ -12,6 +13,12 @@ if TYPE_CHECKING:
     from bpflens.engine.progs.prog import Prog
 
 TRACEPOINT, SOFTWARE = "tracepoint", "event"
+_PROGS = {
+    TRACEPOINT: ProgType.TRACEPOINT,
+    "kprobe": ProgType.KPROBE,
+    "uprobe": ProgType.KPROBE,
+    SOFTWARE: ProgType.PERF_EVENT,
+}
 
 
 class PerfEvent(Node):
@@ -64,7 +71,9 @@ class PerfEvent(Node):
             self.clear()
 
     def set(self, prog: Prog, cookie: int = 0) -> None:
-        """perf_event_attach_bpf_prog(): one program an event."""
+        """perf_event_set_bpf_prog(): one program an event, of the type for it."""
+        if prog.type != _PROGS[self.kind]:
+            raise err(errno.EINVAL)
         if self.prog:
             raise err(errno.EEXIST)
         prog.hold()

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from bpflens.abi.rows import FileKind, FileRow, SocketRow
+from bpflens.abi.rows import EventRow, FileKind, FileRow, SocketRow
 from bpflens.btf import types as t
 from bpflens.btf.parse import Btf
 from bpflens.errors import Unsupported
@@ -39,6 +39,8 @@ _AF = {"af_unix": 1, "af_inet": 2, "af_inet6": 10, "af_packet": 17}
 _ROW = -240
 _SOCKET = _ROW + FileRow.__size__
 _END = _SOCKET + SocketRow.__size__
+_EVENT = _SOCKET
+_END_OF_EVENT = _EVENT + EventRow.__size__
 _STACK = {"word": -8, "more": -16}
 
 _MEMBERS = {
@@ -55,7 +57,16 @@ _MEMBERS = {
     "link": ("bpf_link", {"id": "id"}),
     "btf": ("btf", {"id": "id"}),
     "seq": ("seq_file", {"private": "private"}),
-    "event": ("perf_event", {"prog": "prog", "cookie": "bpf_cookie"}),
+    "event": (
+        "perf_event",
+        {
+            "prog": "prog",
+            "cookie": "bpf_cookie",
+            "id": "id",
+            "attr_type": "attr.type",
+            "attr_config": "attr.config",
+        },
+    ),
     "socket": ("socket", {"sk": "sk"}),
     "sock": (
         "sock",
@@ -105,7 +116,8 @@ def program(btf: Btf, addresses: Mapping[FileKind, int], packet: Btf | None = No
     symbols = _symbols(kernel)
     text = [filetext.BEGIN, zeros(_ROW + 8, _SOCKET)]
     for kind in FileKind:
-        body = _BODIES.get(kind, filetext.OBJECT).replace("ZEROS", zeros(_SOCKET, _END))
+        end = _END if kind is FileKind.SOCKET else _END_OF_EVENT
+        body = _BODIES.get(kind, filetext.OBJECT).replace("ZEROS", zeros(_SOCKET, end))
         name = kind.name.lower()
         text.append(filetext.KIND.replace("BODY", body).replace("KIND", name))
         symbols |= {f"kind_{name}": kind, f"release_{name}": addresses[kind]}
@@ -168,10 +180,12 @@ def _symbols(kernel: Kernel) -> dict[str, int]:
     sizes = {
         "row": _ROW,
         "sizeof_file": FileRow.__size__,
+        "sizeof_event": FileRow.__size__ + EventRow.__size__,
         "sizeof_socket": FileRow.__size__ + SocketRow.__size__,
         "sizeof_upid": kernel.struct("upid").size,
     }
-    return found | sizes | _AF | _STACK | on_stack(FileRow, _ROW) | on_stack(SocketRow, _SOCKET)
+    rows = on_stack(FileRow, _ROW) | on_stack(SocketRow, _SOCKET) | on_stack(EventRow, _EVENT)
+    return found | sizes | _AF | _STACK | rows
 
 
 def _expand(text: str) -> str:

@@ -49,20 +49,29 @@ OBJECT = """
 ITERATOR = """
     NEXT seq_private
     NEXT iterator_prog
-    goto program_of
-"""
-
-PERF_EVENT = """
-    TAKE cookie event_cookie 8
-    r3 = *(u64 *)(r10 +word)
-    NEXT event_prog
-program_of:
     if r3 == 0 goto done
     NEXT prog_aux
     TAKE prog_id aux_id 4
-    r1 = *(u32 *)(r10 +prog_id)
-    if r1 == 0 goto done
     goto write
+"""
+
+PERF_EVENT = """
+    r9 = r3
+    NEXT event_prog
+    if r3 == 0 goto done
+    NEXT prog_aux
+    TAKE prog_id aux_id 4
+ZEROS
+    r3 = r9
+    TAKE cookie event_cookie 8
+    r3 = r9
+    TAKE event event_id 8
+    r3 = r9
+    TAKE config event_attr_config 8
+    r3 = r9
+    TAKE event_type event_attr_type 4
+    r9 = sizeof_event
+    goto number
 """
 
 # struct sk_filter, struct sock_reuseport: of classic filters the ID is 0

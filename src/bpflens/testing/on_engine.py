@@ -11,6 +11,7 @@ from bpflens.abi.enums import ProgType
 from bpflens.abi.netlink import NETLINK_ROUTE
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Int
+from bpflens.engine import bpffs as bpffs_of
 from bpflens.engine.cgroups import Cgroup as EngineCgroup
 from bpflens.engine.engine import Engine
 from bpflens.engine.files import O_RDONLY, O_RDWR, File, Node
@@ -19,7 +20,7 @@ from bpflens.engine.perf import PerfEvent
 from bpflens.engine.progs.prog import Prog
 from bpflens.port.calls import Calls
 from bpflens.testing import rtnetlink
-from bpflens.testing.bench import TRACEPOINT, Bench, Cgroup
+from bpflens.testing.bench import TRACEPOINT, Bench, Cgroup, Delegation, Guest
 
 BPFFS = "/sys/fs/bpf"
 
@@ -135,6 +136,21 @@ class EngineBench(Bench):
     def bpffs(self) -> str:
         return BPFFS
 
+    def folder(self, path: str) -> int:
+        return self.task.open(path)
+
+    def as_guest(self, do: Callable[[Guest], None], allowed: Delegation | None = None) -> None:
+        child = self.task.fork()
+        userns = child.unshare_user()
+        bpffs = self.engine.mount_bpffs("/guest")
+        bpffs.userns = userns
+        bpffs.delegated = bpffs_of.Delegation(*(allowed or ()))
+        try:
+            do(Guest(Calls(child), child.doors().host, child.open("/guest")))
+        finally:
+            self.engine.mntns.unmount("/guest")
+            child.exit()
+
     def unlink(self, path: str) -> None:
         folder, _, name = path.rpartition("/")
         self.engine.mounts[folder].unlink(name)
@@ -234,5 +250,4 @@ class EngineBench(Bench):
         self.doors.net.dump(NETLINK_ROUTE, request)
 
     def set_event(self, event: int, prog: int) -> None:
-        wanted = self._prog(prog, ProgType.TRACEPOINT)
-        self.task.files.get(event, PerfEvent).set(wanted)
+        self.task.files.get(event, PerfEvent).set(self.task.files.get(prog, Prog))

@@ -113,12 +113,6 @@ def extension(call: Call, attr: LinkCreate, prog: Prog) -> int:
     return at_function(call, prog, attr.target_fd, more.target_btf_id, more.cookie)
 
 
-_EVENT_PROGS: dict[str, tuple[int, ...]] = {
-    "tracepoint": (ProgType.TRACEPOINT,),
-    "kprobe": (ProgType.KPROBE,),
-    "uprobe": (ProgType.KPROBE,),
-    "event": (ProgType.PERF_EVENT,),
-}
 _PROBE = {
     ("kprobe", False): (PerfEventType.KPROBE, TaskFdType.KPROBE),
     ("kprobe", True): (PerfEventType.KRETPROBE, TaskFdType.KRETPROBE),
@@ -214,8 +208,6 @@ def perf(call: Call, attr: LinkCreate, prog: Prog) -> int:
     made.event = event
 
     def attach() -> None:
-        if prog.type not in _EVENT_PROGS[event.kind]:
-            raise err(errno.EINVAL)
         event.set(prog, cookie)
         event.hold()
 
