@@ -96,16 +96,21 @@ class MountNs(Node):
 
     def mount_bpffs(self, path: str, found: Bpffs | None = None) -> Bpffs:
         """Mount a new bpffs, or one that there is (mount --bind)."""
-        place = self.cross(self.engine.root)
-        for name in path.split("/"):
-            if name:
-                place = self.cross(place.make(name))
+        place = self._place(path)
         made = found or Bpffs(self.engine, place.parent)
         options = "rw,nosuid,nodev,noexec,relatime"
         id, device = self.engine.mount_id(), made.device
         self._add(path, Mount(id, "bpf", device, options, "rw,mode=700", made))
         self._places[place] = made
         return made
+
+    def _place(self, path: str) -> Directory:
+        """The directory on which something is mounted at a path; made where it is missing."""
+        place = self.engine.root
+        for name in path.split("/"):
+            if name:
+                place = self.cross(place).make(name)
+        return place
 
     def mount_netns(self, name: str, netns: NetNs) -> None:
         """Give a network namespace a name, as `ip netns` does."""
@@ -118,7 +123,7 @@ class MountNs(Node):
         if gone is None:
             raise err(errno.EINVAL)
         if gone.node:
-            self._places = {at: one for at, one in self._places.items() if one is not gone.node}
+            self._places.pop(self._place(path), None)
             gone.node.drop()
 
     @property
