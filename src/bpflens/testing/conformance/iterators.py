@@ -11,7 +11,7 @@ from bpflens.abi.enums import MapType as T
 from bpflens.abi.infos import IterCgroupLinkInfo, IterLinkInfo, LinkInfo, MapInfo
 from bpflens.port.calls import Calls
 from bpflens.port.memory import Memory
-from bpflens.testing.bench import Bench
+from bpflens.testing.bench import Bench, eventually
 from bpflens.testing.builders import map, program, u32
 from bpflens.testing.conformance.ids import walk
 from bpflens.testing.conformance.links import raw_tp_link
@@ -171,3 +171,35 @@ def check_cgroups_of_no_cgroup(bench: Bench) -> None:
     fails(errno.EBADF, over, bench.calls, "cgroup", u32(1, bench.plain_file()))
     group = bench.cgroup()
     fails(errno.EINVAL, over, bench.calls, "cgroup", u32(1, group.fd, group.id, 0))
+
+
+# --- open iterators
+
+
+def check_open_iterator_without_its_link(calls: Calls) -> None:
+    """What is read from keeps the program, and not the link."""
+    prog = iterator_program(calls, "bpf_map")
+    prog_id, fd = id_of(calls, prog), link(calls, prog)
+    link_id = calls.info(fd, LinkInfo).id
+    rows = read_from(calls, fd)
+    for own in (prog, fd):
+        calls.close(own)
+    eventually(lambda: link_id not in walk(calls, "link"), "the link goes")
+    assert prog_id in walk(calls, "prog")
+    calls.close(rows)
+    eventually(lambda: prog_id not in walk(calls, "prog"), "the program goes")
+
+
+def check_open_iterator_of_a_map(calls: Calls) -> None:
+    """What is read from keeps the map whose elements it goes over."""
+    of = map(calls, T.ARRAY)
+    map_id = calls.info(of, MapInfo).id
+    fd = over(calls, "bpf_map_elem", u32(of))
+    link_id = calls.info(fd, LinkInfo).id
+    rows = read_from(calls, fd)
+    for own in (of, fd):
+        calls.close(own)
+    eventually(lambda: link_id not in walk(calls, "link"), "the link goes")
+    assert map_id in walk(calls, "map")
+    calls.close(rows)
+    eventually(lambda: map_id not in walk(calls, "map"), "the map goes")
