@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from bpflens.abi.attrs import ObjPath
 from bpflens.abi.enums import Cmd, MapFlag
+from bpflens.abi.infos import TokenInfo
 from bpflens.engine.call import Call, command, err
-from bpflens.engine.creds import Creds
+from bpflens.engine.creds import Creds, UserNs
 from bpflens.engine.files import O_RDONLY, O_RDWR, O_WRONLY, Node
 from bpflens.engine.objects import ACCESS, Object, access_mode, open_object
 
@@ -134,12 +135,16 @@ class Bpffs(Directory):
     """The root of a bpffs. It goes with its last mount, or open directory: then what is pinned in
     it is let go."""
 
-    __slots__ = ("device", "users")
+    __slots__ = ("delegated", "device", "userns", "users")
 
     def __init__(self, engine: Engine, parent: Directory | None) -> None:
         super().__init__(engine, parent)
         self.bpffs = self
         self.mode = 0o1777
+        self.userns: UserNs | None = None
+        """The user namespace that it was made in."""
+        self.delegated = TokenInfo()
+        """What tokens made from it allow: the mount options delegate_cmds and so on."""
         self.device = engine.superblock()
         """Minor device number: the same for every mount of this file system."""
         self.users = 0

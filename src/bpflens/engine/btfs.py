@@ -1,4 +1,4 @@
-"""BTF objects and tokens."""
+"""BTF objects."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from bpflens.btf import types as t
 from bpflens.engine.btfcheck import check_btf
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.creds import Cap, Creds
-from bpflens.engine.files import O_RDONLY, File, Node
+from bpflens.engine.files import O_RDONLY, File
 from bpflens.engine.info import copy_name
 from bpflens.engine.objects import Object, install
 from bpflens.engine.progs.log import Log
+from bpflens.engine.tokens import token_userns
 from bpflens.errors import FormatError
 
 if TYPE_CHECKING:
@@ -27,14 +28,6 @@ _TRUE_SIZE = 28
 """Offset of btf_log_true_size."""
 _LONGEST = 16 << 20
 """BTF_MAX_SIZE."""
-
-
-class Token(Node):
-    """A BPF token: rights that were delegated with a bpffs."""
-
-    __slots__ = ()
-
-    anon = "/bpf-token (deleted)"
 
 
 class Special:
@@ -202,9 +195,10 @@ def btf_load(call: Call, attr: BtfLoad) -> int:
     """bpf_btf_load(), btf_new_fd()."""
     if attr.btf_flags & ~int(MapFlag.TOKEN_FD):
         raise err(errno.EINVAL)
+    userns = None
     if attr.btf_flags & MapFlag.TOKEN_FD:
-        call.engine.token(call.task, attr.btf_token_fd)
-    call.task.require(Cap.BPF)
+        userns = token_userns(call, attr.btf_token_fd, Cmd.BTF_LOAD)
+    call.task.require(Cap.BPF, userns)
     if attr.btf_size > _LONGEST:
         raise err(errno.E2BIG)
     log = Log(

@@ -31,12 +31,28 @@ ALL_CAPS = (1 << 41) - 1
 """CAP_CHECKPOINT_RESTORE (40) is the last one."""
 
 
+class UserNs:
+    """A user namespace. The first one has no object: it is None."""
+
+    __slots__ = ("owner", "parent")
+
+    def __init__(self, owner: int, parent: UserNs | None = None) -> None:
+        self.owner = owner
+        """The user who made it, who has all capabilities in it from outside."""
+        self.parent = parent
+
+
 class Creds:
     """Credentials of a task, and of a file: those of the task that opened it."""
 
-    __slots__ = ("caps", "gid", "uid")
+    __slots__ = ("caps", "gid", "uid", "userns")
 
-    def __init__(self, uid: int = 0, gid: int = 0, caps: Iterable[int] | None = None) -> None:
+    def __init__(
+        self, uid: int = 0, gid: int = 0, caps: Iterable[int] | None = None,
+        userns: UserNs | None = None,
+    ) -> None:  # fmt: skip
+        """`caps` None means all for root, none for others; they count in `userns`."""
+        self.userns = userns
         self.uid = uid
         self.gid = gid
         if caps is None:
@@ -45,7 +61,17 @@ class Creds:
             self.caps = sum({1 << cap for cap in caps})
 
     def has(self, cap: int) -> bool:
-        """Whether the capability is in the effective set."""
+        """Whether the capability is in the effective set, and counts everywhere: capable()."""
+        return self.userns is None and bool(self.caps >> cap & 1)
+
+    def has_in(self, userns: UserNs | None, cap: int) -> bool:
+        """Whether it counts in this user namespace: cap_capable()."""
+        while userns is not self.userns:
+            if userns is None:
+                return False
+            if userns.parent is self.userns and userns.owner == self.uid:
+                return True
+            userns = userns.parent
         return bool(self.caps >> cap & 1)
 
 
@@ -58,8 +84,9 @@ class Owned(Protocol):
 class Policy(Protocol):
     """The questions that the engine asks before it does something."""
 
-    def capable(self, creds: Creds, cap: int) -> bool:
-        """Whether making and attaching things that need `cap` is allowed."""
+    def capable(self, creds: Creds, cap: int, userns: UserNs | None = None) -> bool:
+        """Whether making and attaching things that need `cap` is allowed; `userns` is where a
+        token lets it count."""
         ...
 
     def may_walk(self, creds: Creds) -> bool:
@@ -93,11 +120,11 @@ class LinuxPolicy:
     def __init__(self, release: Release) -> None:
         self._sys_admin_for_net = release.sys_admin_for_net
 
-    def capable(self, creds: Creds, cap: int) -> bool:
+    def capable(self, creds: Creds, cap: int, userns: UserNs | None = None) -> bool:
         if cap == Cap.NET_ADMIN and not self._sys_admin_for_net:
             return creds.has(cap)
-        # bpf_capable(), perfmon_capable(), and bpf_net_capable() accept CAP_SYS_ADMIN too.
-        return creds.has(cap) or creds.has(Cap.SYS_ADMIN)
+        # bpf_token_capable(), perfmon_capable(), and bpf_net_capable() accept CAP_SYS_ADMIN too.
+        return creds.has_in(userns, cap) or creds.has_in(userns, Cap.SYS_ADMIN)
 
     def may_walk(self, creds: Creds) -> bool:
         return creds.has(Cap.SYS_ADMIN)
@@ -127,7 +154,7 @@ class OwnerPolicy:
     def __init__(self, release: Release) -> None:
         pass
 
-    def capable(self, creds: Creds, cap: int) -> bool:
+    def capable(self, creds: Creds, cap: int, userns: UserNs | None = None) -> bool:
         return True
 
     def may_walk(self, creds: Creds) -> bool:

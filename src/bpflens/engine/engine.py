@@ -17,7 +17,7 @@ from bpflens.abi.enums import Cmd
 from bpflens.btf.types import Typedef
 from bpflens.engine import families as families
 from bpflens.engine.bpffs import Bpffs, Directory
-from bpflens.engine.btfs import BtfObject, Token
+from bpflens.engine.btfs import BtfObject
 from bpflens.engine.call import COMMANDS, Call, err
 from bpflens.engine.cgroups import Cgroup
 from bpflens.engine.creds import POLICIES, Cap, Creds, Policy
@@ -175,10 +175,6 @@ class Engine:
         """ENOMEM for what no machine of this size could hold."""
         if size > self.memory:
             raise err(errno.ENOMEM)
-
-    def token(self, task: Task, fd: int) -> Token:
-        """bpf_token_get_from_fd()."""
-        return task.files.get(fd, Token)
 
     # --- what the kernel does behind the caller's back
 

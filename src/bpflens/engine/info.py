@@ -9,6 +9,7 @@ from bpflens.abi.attrs import ObjInfo
 from bpflens.abi.enums import Cmd
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.objects import Object
+from bpflens.engine.tokens import Token
 
 if TYPE_CHECKING:
     from bpflens.port.memory import Memory
@@ -24,7 +25,7 @@ def object_info(call: Call, attr: ObjInfo) -> int:
     if file is None:
         raise err(errno.EBADFD)
     obj = file.node
-    if not isinstance(obj, Object):
+    if not isinstance(obj, Object | Token) or not obj.info_size:
         raise err(errno.EINVAL)
     length = attr.info_len
     at = attr.info

@@ -1,15 +1,13 @@
-"""Commands that stand alone: statistics, tokens, streams, test runs, binding a map."""
+"""Commands that stand alone: statistics, streams, test runs, binding a map."""
 
 from __future__ import annotations
 
 import errno
 from typing import TYPE_CHECKING
 
-from bpflens.abi.attrs import EnableStats, ProgBindMap, ProgStreamRead, ProgTestRun, TokenCreate
+from bpflens.abi.attrs import EnableStats, ProgBindMap, ProgStreamRead, ProgTestRun
 from bpflens.abi.enums import Cmd, ProgType, StatsType, StreamId
-from bpflens.engine.bpffs import Bpffs, Directory
 from bpflens.engine.call import Call, command, err
-from bpflens.engine.creds import Cap
 from bpflens.engine.files import O_RDONLY, File, Node
 from bpflens.engine.maps.base import Map
 from bpflens.engine.progs.prog import Prog
@@ -44,19 +42,6 @@ def enable_stats(call: Call, attr: EnableStats) -> int:
     fd = task.files.add(File(Stats(call.engine), O_RDONLY, task.creds))
     call.engine.stats_users += 1
     return fd
-
-
-@command(Cmd.TOKEN_CREATE, TokenCreate)
-def token_create(call: Call, attr: TokenCreate) -> int:
-    """bpf_token_create(): in the first user namespace there are no tokens."""
-    if attr.flags:
-        raise err(errno.EINVAL)
-    directory = call.task.files.get(attr.bpffs_fd, Directory)
-    if not isinstance(directory, Bpffs):
-        raise err(errno.EINVAL)
-    if not call.task.creds.has(Cap.BPF):
-        raise err(errno.EPERM)
-    raise err(errno.EOPNOTSUPP)
 
 
 @command(Cmd.PROG_BIND_MAP, ProgBindMap)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 from bpflens.abi.attrs import BtfById, LinkById, MapById, NextId, ProgById
 from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.engine.call import Call, command, err
+from bpflens.engine.creds import Cap
 from bpflens.engine.files import O_RDONLY, O_RDWR, O_WRONLY, File, Node
 
 if TYPE_CHECKING:
@@ -155,7 +156,14 @@ def btf_fd_by_id(call: Call, attr: BtfById) -> int:
     if attr.open_flags & ~int(MapFlag.TOKEN_FD):
         raise err(errno.EINVAL)
     if attr.open_flags & MapFlag.TOKEN_FD:
-        call.engine.token(call.task, attr.fd_by_id_token_fd)
+        from bpflens.engine.tokens import token_userns
+
+        userns = token_userns(call, attr.fd_by_id_token_fd, Cmd.BTF_GET_FD_BY_ID)
+        if userns and call.task.capable(Cap.SYS_ADMIN, userns):
+            obj = call.engine.ids["btf"].objects.get(attr.btf_id)
+            if obj is None:
+                raise err(errno.ENOENT)
+            return open_object(call.task, obj, O_RDONLY)
     return open_object(call.task, _by_id(call, "btf", attr.btf_id), O_RDONLY)
 
 

@@ -29,6 +29,8 @@ class Release(NamedTuple):
     prog_flags: int = 0x100FF
     map_tokens: bool = True
     """Whether MAP_CREATE knows BPF_F_TOKEN_FD."""
+    token_info: int = 32
+    """sizeof(struct bpf_token_info)."""
     map_info_echo: bool = True
     """Whether what bpf_map_info does not fill keeps the caller's bytes; else it is zero."""
     stack_trace_pops: bool = True
@@ -87,6 +89,7 @@ RELEASES: dict[str, Release] = {
         uprobe_counter=False,
         probe_lines=False,
         multi_flags=False,
+        token_info=0,
         tracing_cookie=False,
     ),
     "6.1": Release(
@@ -130,6 +133,7 @@ RELEASES: dict[str, Release] = {
         uprobe_counter=False,
         probe_lines=False,
         multi_flags=False,
+        token_info=0,
         tracing_cookie=False,
         link_info=48,
         prog_flags=0x3F,

@@ -6,7 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from bpflens.engine.call import err
-from bpflens.engine.creds import Cap, Creds
+from bpflens.engine.creds import Cap, Creds, UserNs
 from bpflens.engine.files import O_RDONLY, O_RDWR, FdTable, File, Node
 from bpflens.port.doors import Doors
 
@@ -225,11 +225,17 @@ class Task:
 
         return Doors(self, EngineHost(self), EngineNet(self), EngineBulk(self))
 
-    def capable(self, cap: int) -> bool:
-        """Whether the policy lets this task do what needs `cap`."""
-        return self.engine.policy.capable(self.creds, cap)
+    def capable(self, cap: int, userns: UserNs | None = None) -> bool:
+        """Whether the policy lets this task do what needs `cap`, in a user namespace."""
+        return self.engine.policy.capable(self.creds, cap, userns)
 
-    def require(self, cap: int) -> None:
+    def require(self, cap: int, userns: UserNs | None = None) -> None:
         """EPERM unless `capable`."""
-        if not self.capable(cap):
+        if not self.capable(cap, userns):
             raise err(errno.EPERM)
+
+    def unshare_user(self) -> UserNs:
+        """unshare(CLONE_NEWUSER): from here on it may do all, and only there."""
+        made = UserNs(self.creds.uid, self.creds.userns)
+        self.creds = Creds(self.creds.uid, self.creds.gid, range(41), made)
+        return made

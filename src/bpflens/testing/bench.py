@@ -11,10 +11,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
+from typing import NamedTuple
 
 from bpflens.abi.enums import Cmd
+from bpflens.abi.infos import TokenInfo
 from bpflens.port.calls import Calls
-from bpflens.port.doors import BpfPort, Doors
+from bpflens.port.doors import BpfPort, Doors, HostPort
 from bpflens.port.memory import Memory
 
 TRACEPOINT = "sched_process_exec"
@@ -48,6 +50,15 @@ class Cgroup:
         self.path = path
         self.name = name
         """Its path from the root of the tree."""
+
+
+class Guest(NamedTuple):
+    """One who is root in a user namespace of its own and nobody elsewhere."""
+
+    calls: Calls
+    host: HostPort
+    bpffs: int
+    """An fd of the root of the bpffs that was made for it."""
 
 
 class Bench(ABC):
@@ -87,6 +98,11 @@ class Bench(ABC):
         raise NotOffered("no limit of open files")
         yield
 
+    def as_guest(self, do: Callable[[Guest], None], allowed: TokenInfo | None = None) -> None:
+        """Do something as root of a new user namespace, for which a bpffs was made that hands on
+        what is `allowed`. Passes on what it raises."""
+        raise NotOffered("no user namespaces")
+
     # --- files that are not BPF's
 
     def plain_file(self) -> int:
@@ -107,6 +123,10 @@ class Bench(ABC):
 
     def bpffs(self) -> str:
         """The path of an empty bpffs."""
+        raise NotOffered("no bpffs")
+
+    def folder(self, path: str) -> int:
+        """An fd of a folder of a bpffs."""
         raise NotOffered("no bpffs")
 
     def unlink(self, path: str) -> None:

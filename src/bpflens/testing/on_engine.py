@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 from bpflens.abi.enums import ProgType
+from bpflens.abi.infos import TokenInfo
 from bpflens.abi.netlink import NETLINK_ROUTE
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Int
-from bpflens.engine import bpffs as bpffs_of
 from bpflens.engine.cgroups import Cgroup as EngineCgroup
 from bpflens.engine.engine import Engine
 from bpflens.engine.files import O_RDONLY, O_RDWR, File, Node
@@ -20,7 +20,7 @@ from bpflens.engine.perf import PerfEvent
 from bpflens.engine.progs.prog import Prog
 from bpflens.port.calls import Calls
 from bpflens.testing import rtnetlink
-from bpflens.testing.bench import TRACEPOINT, Bench, Cgroup, Delegation, Guest
+from bpflens.testing.bench import TRACEPOINT, Bench, Cgroup, Guest
 
 BPFFS = "/sys/fs/bpf"
 
@@ -139,12 +139,12 @@ class EngineBench(Bench):
     def folder(self, path: str) -> int:
         return self.task.open(path)
 
-    def as_guest(self, do: Callable[[Guest], None], allowed: Delegation | None = None) -> None:
+    def as_guest(self, do: Callable[[Guest], None], allowed: TokenInfo | None = None) -> None:
         child = self.task.fork()
         userns = child.unshare_user()
         bpffs = self.engine.mount_bpffs("/guest")
         bpffs.userns = userns
-        bpffs.delegated = bpffs_of.Delegation(*(allowed or ()))
+        bpffs.delegated = allowed or TokenInfo()
         try:
             do(Guest(Calls(child), child.doors().host, child.open("/guest")))
         finally:

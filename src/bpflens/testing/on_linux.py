@@ -18,12 +18,13 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 
+from bpflens.abi.infos import TokenInfo
 from bpflens.linux.doors import doors
 from bpflens.port.calls import Calls
 from bpflens.port.doors import BpfPort
 from bpflens.port.memory import Memory
-from bpflens.testing import namespaces, rtnetlink
-from bpflens.testing.bench import Bench, Cgroup, NotOffered
+from bpflens.testing import namespaces, rtnetlink, user_namespace
+from bpflens.testing.bench import Bench, Cgroup, Guest, NotOffered
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -134,6 +135,12 @@ class LinuxBench(Bench):
         self._undo.append(lambda: os.rmdir(path))
         self._undo.append(lambda: self._unmount(path))
         return path
+
+    def folder(self, path: str) -> int:
+        return self._keep(os.open(path, os.O_RDONLY | os.O_DIRECTORY))
+
+    def as_guest(self, do: Callable[[Guest], None], allowed: TokenInfo | None = None) -> None:
+        user_namespace.run(do, allowed or TokenInfo())
 
     def unlink(self, path: str) -> None:
         os.unlink(path)

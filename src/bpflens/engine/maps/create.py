@@ -10,9 +10,10 @@ from bpflens.abi.enums import Cmd, MapFlag, MapType
 from bpflens.engine.btfmeta import LATIN
 from bpflens.engine.btfs import BtfObject
 from bpflens.engine.call import Call, command, err
-from bpflens.engine.creds import Cap
+from bpflens.engine.creds import Cap, UserNs
 from bpflens.engine.maps.base import KINDS, Map
 from bpflens.engine.objects import access_mode, install
+from bpflens.engine.tokens import token_userns
 
 _NAME = frozenset((string.ascii_letters + string.digits + "_.").encode()) | LATIN
 _HASH = 32
@@ -49,16 +50,17 @@ def map_create(call: Call, attr: MapCreate) -> int:
     cls.check(attr, task)
     if attr.map_ifindex:
         _check_offload(attr, call)
+    userns = None
     if token:
-        engine.token(task, attr.map_token_fd)
-    task.require(Cap.BPF)  # the gate of sysctl kernel.unprivileged_bpf_disabled
+        userns = token_userns(call, attr.map_token_fd, Cmd.MAP_CREATE, map=attr.map_type)
+    task.require(Cap.BPF, userns)  # the gate of sysctl kernel.unprivileged_bpf_disabled
     if cls.cap:
-        task.require(cls.cap)
+        task.require(cls.cap, userns)
     made = cls(engine, task, attr)
     made.allocate(attr, task)
     try:
         made.name = object_name(call.raw[28:44])
-        bind_btf(made, attr, call)
+        bind_btf(made, attr, call, userns)
         made.exclusive = _exclusive(attr, call)
     except OSError:
         made.free()
@@ -76,7 +78,7 @@ def _check_offload(attr: MapCreate, call: Call) -> None:
     raise err(errno.EOPNOTSUPP if device and not device.native else errno.EINVAL)
 
 
-def bind_btf(made: Map, attr: MapCreate, call: Call) -> None:
+def bind_btf(made: Map, attr: MapCreate, call: Call, userns: UserNs | None) -> None:
     """The end of map_create(), and map_check_btf()."""
     key, value = attr.btf_key_type_id, attr.btf_value_type_id
     if attr.btf_vmlinux_value_type_id and attr.btf_fd:
@@ -96,16 +98,16 @@ def bind_btf(made: Map, attr: MapCreate, call: Call) -> None:
             raise err(errno.EINVAL)
         made.special = btf.special(value)
         if made.special:
-            _check_special(made, call)
+            _check_special(made, call, userns)
         if made.checks_btf:
             made.check_btf(btf, key, value)
     btf.hold()
     made.btf, made.btf_key, made.btf_value = btf, key, value
 
 
-def _check_special(made: Map, call: Call) -> None:
+def _check_special(made: Map, call: Call, userns: UserNs | None) -> None:
     """The part of map_check_btf() for bpf_spin_lock and its like."""
-    call.task.require(Cap.BPF)
+    call.task.require(Cap.BPF, userns)
     if made.flags & (MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG):
         raise err(errno.EACCES)
     if made.special and made.special.lock and not made.spin_lock:

@@ -20,6 +20,7 @@ from bpflens.engine.progs.prog import Prog
 from bpflens.engine.progs.refs import References
 from bpflens.engine.progs.tag import digest
 from bpflens.engine.progs.xlate import translate
+from bpflens.engine.tokens import token_userns
 from bpflens.errors import ENOTSUPP
 
 _COMPLEXITY = 1_000_000
@@ -87,20 +88,25 @@ def prog_load(call: Call, attr: ProgLoad) -> int:
     task, engine = call.task, call.engine
     if attr.prog_flags & ~engine.release.prog_flags:
         raise err(errno.EINVAL)
+    userns = None
     if attr.prog_flags & MapFlag.TOKEN_FD:
-        engine.token(task, attr.prog_token_fd)
-    bpf = task.capable(Cap.BPF)
+        userns = token_userns(
+            call, attr.prog_token_fd, Cmd.PROG_LOAD, prog=attr.prog_type,
+            attach=attr.expected_attach_type,
+        )  # fmt: skip
+    bpf = task.capable(Cap.BPF, userns)
     if not bpf:
         raise err(errno.EPERM)  # the gate of sysctl kernel.unprivileged_bpf_disabled
     if engine.release.license_first:
         read_string(call.mem, attr.license, 127)
     if not 0 < attr.insn_cnt <= _COMPLEXITY:
         raise err(errno.E2BIG)
-    if attr.prog_type in _NET and not task.capable(Cap.SYS_ADMIN):
-        task.require(Cap.NET_ADMIN)
+    if attr.prog_type in _NET and not task.capable(Cap.SYS_ADMIN, userns):
+        task.require(Cap.NET_ADMIN, userns)
     if attr.prog_type in _PERF:
-        task.require(Cap.PERFMON)
+        task.require(Cap.PERFMON, userns)
     made = Prog(engine, task.creds, attr.prog_type)
+    made.leaks = task.capable(Cap.PERFMON, userns)
     _target(call, attr, made)
     _check_attach(attr, made)
     insns = call.mem.read(attr.insns, 8 * attr.insn_cnt)

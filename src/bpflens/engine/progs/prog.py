@@ -35,9 +35,9 @@ class Prog(Object):
 
     __slots__ = (
         "attach_btf", "attach_btf_id", "attach_type", "btf", "dev_bound", "digest", "enforced",
-        "extended", "flags", "func_count", "func_info", "gpl", "line_info", "load_time", "maps",
-        "name", "prog_tags", "sleepable", "slots", "tag", "target", "type", "verified_insns",
-        "xlated", "xlated_hidden",
+        "extended", "flags", "func_count", "func_info", "gpl", "leaks", "line_info", "load_time",
+        "maps", "name", "prog_tags", "sleepable", "slots", "tag", "target", "type",
+        "verified_insns", "xlated", "xlated_hidden",
     )  # fmt: skip
 
     space = "prog"
@@ -55,6 +55,8 @@ class Prog(Object):
         """The program that it was loaded for, until it is attached (aux->dst_prog)."""
         self.flags = 0
         self.gpl = False
+        self.leaks = False
+        """Whether it may give pointers away (env->allow_ptr_leaks)."""
         self.sleepable = False
         self.extended = False
         """Whether an extension is attached to it."""

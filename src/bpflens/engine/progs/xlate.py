@@ -7,7 +7,6 @@ import itertools
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import AttachType, ProgType
-from bpflens.engine.creds import Cap
 from bpflens.engine.progs import debug
 from bpflens.engine.progs.code import (
     check_flow,
@@ -51,7 +50,7 @@ def translate(
     refs.resolve(insns)
     check_flow(insns, starts)
     check_target(made)
-    result = Verifier(insns, made, refs.places, starts, call.task.capable(Cap.PERFMON), log).run()
+    result = Verifier(insns, made, refs.places, starts, made.leaks, log).run()
     egress = made.attach_type == AttachType.CGROUP_INET_EGRESS
     made.enforced = made.type == ProgType.CGROUP_SKB and egress and bool(result.returns & {2, 3})
     seen = set(result.seen)

@@ -34,7 +34,9 @@ _NEWER_THAN_6_12 = {
     "programs have streams since 6.17": ("entry.closed_fd/stream_read", "running.stream"),
     "BTF_GET_FD_BY_ID had no further fields: open_flags and the token's fd came after 6.12": (
         "entry.by_id_ignores_the_next_id/btf",
+        "tokens.types_by_id",
     ),
+    "tokens tell what they allow since 6.17": ("tokens.info/*",),
     "a map's info ended with map_extra; its hash came with 6.18": (
         "info.length/map",
         "info.hash_of_a_frozen_array",
@@ -166,7 +168,7 @@ _NEWER_THAN_6_1 = {
     "bpf_prog_load() copied the license before it looked at the length": (
         "entry.what_is_looked_at_first/load_no_insns",
     ),
-    "tokens came with 6.9": ("running.token_arguments",),
+    "tokens came with 6.9": ("running.token_arguments", "tokens.*"),
     "a call stack too deep was EINVAL": ("verifier.bad/recursion",),
 }  # fmt: skip
 
