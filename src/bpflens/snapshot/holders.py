@@ -190,6 +190,8 @@ class Holders:
                 yield (kind, file.id), file
             elif file.kind == FileKind.ITERATOR and file.prog_id:
                 yield ("program", file.prog_id), file
+                if file.id:
+                    yield ("map", file.id), file
         if files.hidden:
             pids = ", ".join(map(str, list(files.hidden)[:3])) + ", …" * (len(files.hidden) > 3)
             reason = next(iter(files.hidden.values()))

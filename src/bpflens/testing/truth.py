@@ -43,8 +43,8 @@ class Reference(NamedTuple):
     """One reference to an object."""
 
     kind: str
-    """By user space: file, pin, mapping. By the kernel: iterator (an open one, to its link),
-    program, map, link, device, cgroup, netns, socket, reuseport, event, kernel."""
+    """By user space: file, pin, mapping. By the kernel: iterator (an open one), program,
+    map, link, device, cgroup, netns, socket, reuseport, event, kernel."""
     name: str = ""
     """Who it is, if it has a name: `program 3`, `map 12 [3]`, `eth0`, `/web.slice`."""
     fds: tuple[tuple[int, int], ...] = ()
@@ -145,7 +145,8 @@ class Truth:
             fds, waiting = tuple(self.files[file]), self.in_flight[file]
             self._add(node, Reference("file", "", fds, waiting))
             if isinstance(node, OpenIterator):
-                self._add(node.link, Reference("iterator", "", fds, waiting))
+                for held in (node.prog, node.map):
+                    self._add(held, Reference("iterator", "", fds, waiting))
         for task in self.engine.tasks.values():
             for mapping in task.mappings:
                 self._add(mapping.map, Reference("mapping", f"pid {task.pid}"))

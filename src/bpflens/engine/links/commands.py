@@ -60,18 +60,31 @@ def link_detach(call: Call, attr: LinkDetach) -> int:
 
 
 class Iterator(Node):
-    """An open iterator; reading it would run the program."""
+    """An open iterator; reading it would run the program.
 
-    __slots__ = ("link",)
+    It goes on without its link: prepare_seq_file() takes the program, and the walk over a map's
+    elements the map (bpf_iter_init_hash_map() and its like).
+    """
+
+    __slots__ = ("map", "prog")
 
     anon = "anon_inode:bpf_iter"
 
     def __init__(self, link: IterLink) -> None:
-        self.link = link
-        link.hold()
+        assert link.prog
+        self.prog, self.map = link.prog, link.map
+        self.prog.hold()
+        if self.map:
+            self.map.opened()
+
+    def closed(self, file: File) -> None:
+        if self.map:
+            self.map.closed(file)
 
     def drop(self) -> None:
-        self.link.drop()
+        self.prog.drop()
+        if self.map:
+            self.map.drop()
 
 
 @command(Cmd.ITER_CREATE, IterCreate)
