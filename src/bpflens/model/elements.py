@@ -25,6 +25,9 @@ BATCH_BYTES = 4 << 20
 BATCH_BYTES_MAX = 256 << 20
 """Where to stop growing for a hash bucket that does not fit (ENOSPC)."""
 SPARE_STEPS = 1024
+_LOOK_EVERY = 256
+"""Slots after which it is looked whether the time is over."""
+_OVER = "the time allowed for it was over"
 
 
 class Element(NamedTuple):
@@ -116,7 +119,7 @@ class ElementWalk:
                 self.seen += 1
                 yield element(self.map, key, value)
                 if self._late():
-                    self._stop("the time allowed for it was over")
+                    self._stop(_OVER)
                     return
         except CallDenied as error:
             raise Denied(f"map {told.id} cannot be read: {error}", "CAP_SYS_ADMIN") from error
@@ -157,6 +160,10 @@ class ElementWalk:
 
     def _indices(self) -> Iterator[tuple[bytes, bytes]]:
         for index in range(self.map.basic().max_entries):
+            # of empty slots nothing is given, after which it would be looked
+            if index % _LOOK_EVERY == _LOOK_EVERY - 1 and self._late():
+                self._stop(_OVER)
+                return
             key = struct.pack("=I", index)
             try:
                 yield key, self._value(key)

@@ -85,6 +85,7 @@ class Bench(ABC):
         """Begin anew at the doors that there are now."""
         self.files = OpenFiles(self.doors.bpf)
         self.calls = Calls(self.files)
+        self._at_end: list[Callable[[], None]] = []
 
     # --- other callers
 
@@ -231,8 +232,14 @@ class Bench(ABC):
 
     # --- the end
 
+    def at_end(self, do: Callable[[], None]) -> None:
+        """Do it when the check is over, before its files are closed."""
+        self._at_end.append(do)
+
     def clean(self) -> None:
         """Give back what a check took."""
+        while self._at_end:
+            self._at_end.pop()()
         self.files.close_all()
 
     @abstractmethod
