@@ -104,7 +104,9 @@ class Attached:
             elif isinstance(link, IterLink):
                 self._add(True, "iter", link.prog, _over(link))
             elif isinstance(link, PerfLink):
-                self._add(True, link.event.kind, link.prog, link.event.name)
+                told = self._truth.engine.release.perf_link_info
+                self._add(told, link.event.kind, link.prog, link.event.name)
+                self._add(False, link.event.kind, link.prog, "perf event")
             elif isinstance(link, SockmapLink) and link.map:
                 self._add(True, "sockmap", link.prog, f"map {link.map.id}")
             elif isinstance(link, XdpLink | TcxLink) and link.device:
