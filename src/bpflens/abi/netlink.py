@@ -319,13 +319,14 @@ def error_code(body: bytes) -> int:
 def attributes(data: bytes) -> dict[int, bytes]:
     """The attributes in `data` by type (the last of a kind wins). Raises FormatError."""
     found: dict[int, bytes] = {}
-    at = 0
-    while at < len(data):
-        if len(data) - at < _ATTRIBUTE.size:
+    at, end = 0, len(data)
+    unpack, head = _ATTRIBUTE.unpack_from, _ATTRIBUTE.size
+    while at < end:
+        if end - at < head:
             raise FormatError("netlink attribute header is cut short", at)
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if not _ATTRIBUTE.size <= length <= len(data) - at:
+        length, kind = unpack(data, at)
+        if not head <= length <= end - at:
             raise FormatError(f"netlink attribute of {length} bytes does not fit", at)
-        found[kind & NLA_TYPE_MASK] = data[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
+        found[kind & NLA_TYPE_MASK] = data[at + head : at + length]
+        at += length + 3 & ~3
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from bpflens.abi.enums import ProgType
@@ -26,14 +25,13 @@ TYPES = (ProgType.SCHED_ACT,)
 def look(visit: Visit) -> Iterator[Attachment]:
     """The programs of act_bpf in a network namespace: at each filter that has one as an action,
     and those that no filter has. Since: 4.13 (ID)."""
-    turns: Counter[tuple[int, str, int]] = Counter()
+    turns: dict[tuple[int, str, int], int] = {}
     used: set[int] = set()
     for found in visit.filters:
         place = found.device.ifindex, found.side, found.chain
         for told in _actions(found.options.get(FILTER_ACTIONS.get(found.kind, -1), b"")):
             used.add(_index(told))
-            turn = turns[place]
-            turns[place] += 1
+            turn = turns[place] = turns.get(place, -1) + 1
             yield Attachment(
                 number(told, TcaActBpf.ID), "act_bpf", found.device.name, turn,
                 [f"filter {found.kind}", *found.words(), *_flags(told)], "netlink", None,

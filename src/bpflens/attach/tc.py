@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from bpflens.abi.enums import ProgType
@@ -22,15 +21,14 @@ def look(visit: Visit) -> Iterator[Attachment]:
 
     A classic filter (TCA_BPF_OPS) is no program that has an ID.
     """
-    turns: Counter[tuple[int, str, int]] = Counter()
+    turns: dict[tuple[int, str, int], int] = {}
     for found in visit.filters:
         prog_id = number(found.options, TcaBpf.ID)
         if found.kind != "bpf" or not prog_id:
             continue
         place = found.device.ifindex, found.side, found.chain
         # Not by handle: of one priority the newest runs first (cls_bpf_change()).
-        turn = turns[place]
-        turns[place] += 1
+        turn = turns[place] = turns.get(place, -1) + 1
         yield Attachment(
             prog_id, "tc", found.device.name, turn, [*found.words(), *_flags(found)], "netlink",
             None, found.side, None, None, {},

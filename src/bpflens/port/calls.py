@@ -120,6 +120,8 @@ _INFO_ROOM = 512
 _U32 = struct.Struct("=I")
 _OBJ_INFO = struct.Struct("=iIQ")
 _BY_ID = struct.Struct("=III")
+_QUERY = struct.Struct("=III52x")
+"""struct bpf_attr of PROG_QUERY: place, hook, flags; room for what is told."""
 _ZEROS = bytes(_INFO_ROOM)
 
 
@@ -132,8 +134,10 @@ class Calls:
         """The fds of objects that were there already: what we hold because we look at it."""
         self._mem = Memory()
         self._attr = bytearray(16)
+        self._query = bytearray(_QUERY.size)
         self._info = bytearray(_INFO_ROOM)
         self._attr_at = self._mem.pin(self._attr)
+        self._query_at = self._mem.pin(self._query)
         self._info_at = self._mem.pin(self._info)
 
     def call(self, cmd: Cmd, attr: Record, mem: Memory | None = None) -> int:
@@ -386,27 +390,37 @@ class Calls:
         `links`: with their links, which only tcx and netkit tell; `effective`: all that run for a
         cgroup, also those of the ones above. Since: 4.15 (links: 6.6).
         """
-        room = 0
+        # Most places are empty, and there may be thousands: first only how many there are.
+        _QUERY.pack_into(self._query, 0, target, attach_type, effective)
+        try:
+            self.port.bpf(Cmd.PROG_QUERY, self._query_at, len(self._query), self._mem)
+        except OSError as error:
+            raise failure(Cmd.PROG_QUERY, error) from error
+        told = ProgQuery.decode(self._query, len(self._query))
+        room = told.prog_cnt
+        if not room:
+            return Query([], [], told.revision, told.attach_flags)
         for _ in range(_GROWTHS):
             mem = Memory()
             progs, held = bytearray(4 * room), bytearray(4 * room)
             attr = ProgQuery(
                 target_fd=target, attach_type=attach_type, query_flags=effective, prog_cnt=room
             )
-            if room:
-                attr.prog_ids = mem.pin(progs)
-                if attach_type == AttachType.LSM_CGROUP and not effective:
-                    attr.prog_attach_flags = mem.pin(bytearray(4 * room))  # EINVAL without
-                attr.link_ids = mem.pin(held) if links else 0
+            attr.prog_ids = mem.pin(progs)
+            if attach_type == AttachType.LSM_CGROUP and not effective:
+                attr.prog_attach_flags = mem.pin(bytearray(4 * room))  # EINVAL without
+            attr.link_ids = mem.pin(held) if links else 0
             try:
                 self.call(Cmd.PROG_QUERY, attr, mem)
             except SyscallError as error:
                 if error.errno != errno.ENOSPC:
                     raise
             if attr.prog_cnt <= room:
-                told = [memoryview(array)[: 4 * attr.prog_cnt].cast("I") for array in (progs, held)]
-                held_by = told[1].tolist() if links else []
-                return Query(told[0].tolist(), held_by, attr.revision, attr.attach_flags)
+                some = struct.Struct(f"={attr.prog_cnt}I")
+                held_by = list(some.unpack_from(held)) if links else []
+                return Query(
+                    list(some.unpack_from(progs)), held_by, attr.revision, attr.attach_flags
+                )
             room = attr.prog_cnt
         raise BpflensError("there were more programs at each look")
 
