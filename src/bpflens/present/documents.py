@@ -66,7 +66,7 @@ def item_of(
     return item
 
 
-_WIDE = re.compile(r"[ \[]-?[0-9]{16}")
+_WIDE = re.compile(r"[ \[-][0-9]{16}")
 """In JSON: what may be a number above `SAFE`; looking for it costs less than looking at each."""
 
 
@@ -84,16 +84,28 @@ def safe(value: Any) -> Any:
 def lines(items: Iterable[Item], apart: bool = False) -> Iterator[str]:
     """A line an item; `apart` where objects inside an item may begin with any key."""
     items = iter(items)
-    if apart:
-        for item in items:
-            text = encode(item)
-            yield encode(safe(item)) if _WIDE.search(text) else text
+    while apart and (batch := list(islice(items, BATCH))):
+        text = encode(_spaced(batch))
+        if _WIDE.search(text):
+            text = encode(_spaced(map(safe, batch)))
+        yield from text[1:-1].split(_BETWEEN)[:-1]
     while batch := list(islice(items, BATCH)):
         # Inside a string a quote is escaped, so `}, {"` can only stand between two objects; the
         # first key of an item, which no object inside an item begins with, tells which.
         first = encode(next(iter(batch[0])))
         text = encode(batch)
         yield from text[1:-1].replace("}, {" + first, "}\n{" + first).split("\n")
+
+
+_SPACER = "\0"
+_BETWEEN = f", {encode(_SPACER)}, "
+"""What stands between two items, and nowhere else: no list of ours has both objects and strings."""
+
+
+def _spaced(items: Iterable[Item]) -> list[Item | str | int]:
+    """The items in a list to encode, apart from each other; the last part is none."""
+    spaced: list[Item | str | int] = [part for item in items for part in (item, _SPACER)]
+    return [*spaced, 0]
 
 
 def document(

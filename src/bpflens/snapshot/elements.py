@@ -14,7 +14,7 @@ from bpflens.model.elements import Element
 from bpflens.model.map import Map
 from bpflens.model.parts import Missing, Reason
 from bpflens.model.system import System
-from bpflens.model.typed import Reading, Readings, total
+from bpflens.model.typed import Readings, total
 
 Named = dict[str, Any]
 """An object by what a person knows it by: id, type, name and, for a program, its tag."""
@@ -76,6 +76,7 @@ class Describer:
     ) -> None:
         self._system = system
         self._readings = readings or Readings()
+        self._typed = self._readings != Readings()
         self._per_cpu = per_cpu
         self._add_up = add_up
         self._programs: dict[int, Named] = {}
@@ -84,8 +85,6 @@ class Describer:
 
     def records(self, elements: Iterable[Element]) -> Iterator[ElementRecord]:
         """A record for each element."""
-        if self._readings != (None, None, ""):
-            return map(self._typed, elements)
         return map(self.record, elements)
 
     def recursed(
@@ -96,7 +95,7 @@ class Describer:
         `how` tells how an inner map is read. Raises UsageError where that does not fit it.
         """
         for element in elements:
-            record = self._typed(element)
+            record = self.record(element)
             if element.map_id is not None:
                 try:
                     with self._system.map(element.map_id) as found:
@@ -113,29 +112,28 @@ class Describer:
         typed = bool(how.key or how.value)
         return Inner(fields_of(found.facts, typed), records, walk.complete, walk.why)
 
-    def _typed(self, element: Element) -> ElementRecord:
-        """The record of one element with what its types say."""
-        record = self.record(element)
+    def _formatted(self, element: Element, missing: dict[str, str]) -> Plain | None:
+        """What the types of an element say."""
         key, value, why = self._readings
         if why:
-            record.missing["formatted"] = why
+            missing["formatted"] = why
         if key is None and value is None:
-            return record
+            return None
+        told: Plain = {}
         try:
-            formatted = {} if key is None or not element.key else {"key": key.read(element.key)}
-            if value is not None:
-                formatted |= self._values(value, element)
+            if key is not None and element.key:
+                told["key"] = key.read(element.key)
+            if value is not None and not self._per_cpu:
+                told["value"] = value.read(element.values[0])
+            elif value is not None:
+                read = [value.read(data) for data in element.values]
+                told["values"] = [{"cpu": cpu, "value": one} for cpu, one in enumerate(read)]
+                if self._add_up:
+                    told["sum"] = total(read)
         except FormatError as error:
-            record.missing["formatted"] = str(Missing(Reason.FAILED, str(error)))
-            return record
-        return record._replace(formatted=formatted)
-
-    def _values(self, value: Reading, element: Element) -> Plain:
-        if not self._per_cpu:
-            return {"value": value.read(element.values[0])}
-        read = [value.read(data) for data in element.values]
-        told: Plain = {"values": [{"cpu": cpu, "value": one} for cpu, one in enumerate(read)]}
-        return told | {"sum": total(read)} if self._add_up else told
+            missing["formatted"] = str(Missing(Reason.FAILED, str(error)))
+            return None
+        return told
 
     def record(self, element: Element) -> ElementRecord:
         """The record of one element."""
@@ -150,7 +148,9 @@ class Describer:
         return ElementRecord(
             element.key.hex() or None,
             single,
-            [{"cpu": cpu, "value": value.hex()} for cpu, value in enumerate(element.values)],
+            [{"cpu": cpu, "value": value.hex()} for cpu, value in enumerate(element.values)]
+            if self._per_cpu or single is None
+            else None,
             program,
             None if element.map_id is None else self._map(element.map_id),
             element.ifindex,
@@ -158,6 +158,7 @@ class Describer:
             element.queue_size,
             element.cookie,
             missing,
+            self._formatted(element, missing) if self._typed else None,
         )
 
     def _program(self, id: int) -> Named:
