@@ -12,6 +12,7 @@ from bpflens.abi.netlink import (
     IFINFO,
     NETLINK_NETFILTER,
     NETLINK_ROUTE,
+    NLM_F_DUMP,
     IfLa,
     IfLaXdp,
     NlMsgType,
@@ -39,6 +40,11 @@ DUMPS: dict[tuple[int, int], Callable[[Task, bytes], list[bytes]]] = {
     (NETLINK_NETFILTER, NlMsgType.GETHOOK): netns.hooks,
 }
 
+GETS: dict[tuple[int, int], Callable[[Task, bytes], list[bytes]]] = {
+    (NETLINK_ROUTE, NlMsgType.GETTFILTER): tc.get_filter,
+}
+"""Who answers where one thing is asked for, not all."""
+
 
 class EngineNet:
     """`NetPort` of a task: its network namespace."""
@@ -53,8 +59,9 @@ class EngineNet:
         task = self._task
         kind, flags = int.from_bytes(request[4:6], "little"), int.from_bytes(request[6:8], "little")
         body = request[16:]
-        if dump := DUMPS.get((protocol, kind)):
-            return dump(task, body)
+        one = GETS.get((protocol, kind)) if flags & NLM_F_DUMP != NLM_F_DUMP else None
+        if answer := one or DUMPS.get((protocol, kind)):
+            return answer(task, body)
         change = CHANGES.get(NlMsgType(kind))
         if protocol != NETLINK_ROUTE or change is None:
             raise err(errno.EOPNOTSUPP)

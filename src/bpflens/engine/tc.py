@@ -1,7 +1,7 @@
 """Traffic control by rtnetlink: the clsact qdisc of a device, and cls_bpf filters on its two sides.
 
-net/sched: sch_api.c, sch_ingress.c, cls_api.c, cls_bpf.c. There is one chain, there are no actions
-beside a filter, and classic programs (TCA_BPF_OPS) are not taken.
+net/sched: sch_api.c, sch_ingress.c, cls_api.c, cls_bpf.c. There is one chain, and there are no
+actions beside a filter.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from bpflens.abi.netlink import (
 )
 from bpflens.engine.call import U32, err
 from bpflens.engine.netlink import nested, nla, parse
+from bpflens.engine.progs.classic import MOST, SIZE, check_classic
 
 if TYPE_CHECKING:
     from bpflens.engine.net import Device
@@ -35,6 +36,7 @@ _ACT_DIRECT = 1
 _NAME_LEN = 256
 _FIRST_AUTO = 0xC000
 _SIDES = (TcParent.INGRESS, TcParent.EGRESS)
+_CHAIN_KIND = nla(Tca.KIND, b"bpf\0") + nla(Tca.CHAIN, U32.pack(0))
 _STATS2, _STATS = nla(1, bytes(16)) + nla(3, bytes(20)), bytes(40)
 """TCA_STATS_BASIC and TCA_STATS_QUEUE; struct tc_stats: no packet ever passes."""
 
@@ -42,7 +44,7 @@ _STATS2, _STATS = nla(1, bytes(16)) + nla(3, bytes(20)), bytes(40)
 class Filter:
     """A program of cls_bpf (struct cls_bpf_prog)."""
 
-    __slots__ = ("classid", "flags", "gen_flags", "handle", "name", "prog")
+    __slots__ = ("classid", "flags", "gen_flags", "handle", "name", "ops", "prog")
 
     def __init__(self, task: Task, options: bytes) -> None:
         """cls_bpf_set_parms()."""
@@ -54,11 +56,18 @@ class Filter:
         self.classid = _number(told, TcaBpf.CLASSID)
         self.flags = _number(told, TcaBpf.FLAGS)
         self.gen_flags = _number(told, TcaBpf.FLAGS_GEN)
-        if TcaBpf.FD not in told or TcaBpf.OPS in told:
+        classic = TcaBpf.OPS in told and TcaBpf.OPS_LEN in told
+        if classic == (TcaBpf.FD in told):
             raise err(errno.EINVAL)
         if self.flags & ~_ACT_DIRECT or self.gen_flags not in (0, _SKIP_HW, _SKIP_SW):
             raise err(errno.EINVAL)
-        self.prog: Prog = task.files.get(_number(told, TcaBpf.FD), Prog)
+        self.ops = b""
+        """The instructions of a classic program, which is no object and has no ID."""
+        self.prog: Prog | None = None
+        if classic:
+            self.ops = _classic(told)
+            return
+        self.prog = task.files.get(_number(told, TcaBpf.FD), Prog)
         if self.prog.type != ProgType.SCHED_CLS:
             raise err(errno.EINVAL)
 
@@ -67,12 +76,21 @@ class Filter:
         data = b""
         if self.classid:
             data += nla(TcaBpf.CLASSID, U32.pack(self.classid))
-        if self.name is not None:
-            data += nla(TcaBpf.NAME, self.name + b"\0")
-        data += nla(TcaBpf.ID, U32.pack(self.prog.id)) + nla(TcaBpf.TAG, self.prog.tag)
+        if self.prog:
+            if self.name is not None:
+                data += nla(TcaBpf.NAME, self.name + b"\0")
+            data += nla(TcaBpf.ID, U32.pack(self.prog.id)) + nla(TcaBpf.TAG, self.prog.tag)
+        else:
+            count = len(self.ops) // SIZE
+            data += nla(TcaBpf.OPS_LEN, count.to_bytes(2, "little")) + nla(TcaBpf.OPS, self.ops)
         if self.flags:
             data += nla(TcaBpf.FLAGS, U32.pack(self.flags))
         return data + nla(TcaBpf.FLAGS_GEN, U32.pack(self.gen_flags | _NOT_IN_HW))
+
+    def release(self) -> None:
+        """__cls_bpf_delete_prog()."""
+        if self.prog:
+            self.prog.drop()
 
 
 class Proto:
@@ -97,17 +115,18 @@ class Proto:
             raise err(errno.EOPNOTSUPP)  # cls_bpf_offload(): there is no such hardware
         used = {one.handle for one in self.filters}
         new.handle = handle or next(n for n in range(1, len(used) + 2) if n not in used)
-        new.prog.hold()
+        if new.prog:
+            new.prog.hold()
         if old:
             self.filters[self.filters.index(old)] = new
-            old.prog.drop()
+            old.release()
         else:
             self.filters.insert(0, new)
 
     def clear(self) -> None:
         """cls_bpf_destroy()."""
         while self.filters:
-            self.filters.pop().prog.drop()
+            self.filters.pop().release()
 
 
 class Clsact:
@@ -220,7 +239,7 @@ def del_filter(task: Task, flags: int, body: bytes) -> None:
         if gone is None:
             raise err(errno.ENOENT)
         found.filters.remove(gone)
-        gone.prog.drop()
+        gone.release()
     else:
         found.clear()
     if not found.filters:
@@ -261,12 +280,35 @@ def filters(task: Task, body: bytes) -> list[bytes]:
     made = []
     for proto in device.clsact.sides.get(parent, []):
         info = proto.prio << 16 | proto.protocol
-        kind = nla(Tca.KIND, b"bpf\0") + nla(Tca.CHAIN, U32.pack(0))
-        made.append(TCMSG.pack(0, index, 0, parent, info) + kind)
-        for one in proto.filters:
-            head = TCMSG.pack(0, index, one.handle, parent, info)
-            made.append(head + kind + nla(Tca.OPTIONS, one.message()))
+        made.append(TCMSG.pack(0, index, 0, parent, info) + _CHAIN_KIND)
+        made += [_message(index, parent, proto, one) for one in proto.filters]
     return made
+
+
+def _message(index: int, parent: int, proto: Proto, one: Filter) -> bytes:
+    """tcf_fill_node()."""
+    head = TCMSG.pack(0, index, one.handle, parent, proto.prio << 16 | proto.protocol)
+    return head + _CHAIN_KIND + nla(Tca.OPTIONS, one.message())
+
+
+def get_filter(task: Task, body: bytes) -> list[bytes]:
+    """tc_get_tfilter(): one, by priority and handle."""
+    (_family, index, handle, parent, info), told = parse(TCMSG, body)
+    prio, protocol = info >> 16, info & 0xFFFF
+    if not prio:
+        raise err(errno.ENOENT)
+    chain = _chain(_device(task, index), parent)
+    if not chain:
+        raise err(errno.EINVAL)  # a chain goes with its last filter
+    proto = _find(chain, prio, protocol)
+    if proto is None:
+        raise err(errno.ENOENT)
+    if _kind(told) not in (None, b"bpf"):
+        raise err(errno.EINVAL)
+    found = proto.find(handle)
+    if found is None:
+        raise err(errno.ENOENT)
+    return [_message(index, parent, proto, found)]
 
 
 # --- what they share
@@ -316,6 +358,15 @@ def _number(told: dict[int, bytes], kind: int) -> int:
     if len(data) < 4:
         raise err(errno.ERANGE)
     return int(U32.unpack_from(data)[0])
+
+
+def _classic(told: dict[int, bytes]) -> bytes:
+    """cls_bpf_prog_from_ops()."""
+    data, count = told[TcaBpf.OPS], int.from_bytes(told[TcaBpf.OPS_LEN][:2], "little")
+    if not 0 < count <= MOST or count * SIZE != len(data):
+        raise err(errno.EINVAL)
+    check_classic(data)
+    return data
 
 
 def _name(told: dict[int, bytes]) -> bytes | None:

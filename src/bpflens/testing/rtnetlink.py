@@ -116,13 +116,18 @@ def no_clsact(ifindex: int) -> bytes:
 def new_filter(
     ifindex: int, parent: int, fd: int | None, name: bytes | None = None, *,
     prio: int = 0, handle: int = 0, flags: int = NEW, protocol: int = ETH_P_ALL,
-    kind: bytes = b"bpf", **words: int,
+    kind: bytes = b"bpf", ops: bytes = b"", count: int | None = None, **words: int,
 ) -> bytes:  # fmt: skip
     """The request that puts a program under a side of a clsact qdisc.
 
+    `ops` is a classic program, `count` of how many instructions if it is to be another number.
     `words` are more attributes by their names in `TcaBpf`: CLASSID, FLAGS, FLAGS_GEN.
     """
     options = b"" if fd is None else attribute(TcaBpf.FD, struct.pack("=I", fd))
+    if ops or count is not None:
+        number = len(ops) // 8 if count is None else count
+        options += attribute(TcaBpf.OPS_LEN, struct.pack("=H", number))
+        options += attribute(TcaBpf.OPS, ops)
     if name is not None:
         options += attribute(TcaBpf.NAME, name + b"\0")
     for word, value in words.items():
@@ -188,6 +193,17 @@ def del_filter(
     if kind is not None:
         body += attribute(Tca.KIND, kind + b"\0")
     return message(NlMsgType.DELTFILTER, NLM_F_REQUEST | NLM_F_ACK, body)
+
+
+def get_filter(
+    ifindex: int, parent: int, *, prio: int = 0, handle: int = 0, protocol: int = ETH_P_ALL,
+    kind: bytes | None = None,
+) -> bytes:  # fmt: skip
+    """The request for one filter. What answers it comes before the acknowledgement."""
+    body = TCMSG.pack(0, ifindex, handle, parent, prio << 16 | protocol)
+    if kind is not None:
+        body += attribute(Tca.KIND, kind + b"\0")
+    return message(NlMsgType.GETTFILTER, NLM_F_REQUEST | NLM_F_ACK, body)
 
 
 def ask(request: bytes) -> None:

@@ -204,7 +204,8 @@ class Truth:
                 for chain in device.clsact.sides.values() if device.clsact else ():
                     for proto in chain:
                         for one in proto.filters:
-                            yield "device", device.name, one.prog
+                            if one.prog:
+                                yield "device", device.name, one.prog
             for there in netns.hooks.values():
                 for one in there:
                     if isinstance(one, Prog):
