@@ -25,16 +25,23 @@ Look = Callable[[System, Part, str | None], Found]
 
 
 def add_list_and_show(
-    verbs: Verbs, noun: Noun, what: str, forms: str, look: Look, default: Part = LIST_PARTS
-) -> None:
-    """Add both; `what` is one such object in words, `forms` are those of its selector."""
+    verbs: Verbs, noun: Noun, what: str, forms: str, look: Look, default: Part = LIST_PARTS,
+    shown: Part | None = None,
+) -> None:  # fmt: skip
+    """Add both; `what` is one such object in words, `forms` are those of its selector.
+
+    `default` are the parts that both read, `shown` what `show` reads beside them.
+    """
+
+    wider = default if shown is None else default | shown
 
     def run(session: Session) -> int:
         options = session.options
-        choice = output.Choice(noun, options, default)
+        detail = options.verb == "show"
+        choice = output.Choice(noun, options, wider if detail else default)
         records, errors = look(session.system, choice.parts, getattr(options, "selector", None))
-        return output.show(session, choice, records, errors, detail=options.verb == "show")
+        return output.show(session, choice, records, errors, detail=detail)
 
     add_verb(verbs, "list", f"a line a {what}", noun, run)
-    show = add_verb(verbs, "show", f"all of a {what}, or of each", noun, run)
+    show = add_verb(verbs, "show", f"all of a {what}, or of each", noun, run, wider)
     show.add_argument("selector", nargs="?", metavar=what.split()[0].upper(), help=forms)

@@ -13,13 +13,13 @@ from bpflens.cli.reading import KEY_FORMS, reading_options
 from bpflens.model.parts import Part
 from bpflens.model.system import System
 from bpflens.present.columns import ELEMENTS, MAPS
-from bpflens.snapshot.take import Look
+from bpflens.snapshot.take import TIES, Look
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the verbs."""
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    add_list_and_show(verbs, MAPS, "map", selectors.MAP_FORMS, _look)
+    add_list_and_show(verbs, MAPS, "map", selectors.MAP_FORMS, _look, shown=TIES)
     dump = add_verb(verbs, "dump", "the elements of a map", ELEMENTS, dump_map)
     dump.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
     dump.add_argument("--seconds", type=seconds, metavar="S", help="stop after this time")

@@ -60,7 +60,7 @@ def common_options(parser: argparse.ArgumentParser) -> None:
                        help="keep the kernel's answers in a recording")  # fmt: skip
 
 
-def list_options(parser: argparse.ArgumentParser, noun: Noun) -> None:
+def list_options(parser: argparse.ArgumentParser, noun: Noun, default: Part = LIST_PARTS) -> None:
     """Options of commands that show records of a kind."""
     group = parser.add_argument_group("choice")
     group.add_argument("--columns", metavar="A,B", help="show these columns, in this order")
@@ -71,16 +71,17 @@ def list_options(parser: argparse.ArgumentParser, noun: Noun) -> None:
     if noun.parts:
         group.add_argument("--parts", metavar="P,Q", default=None,
                            help=f"what to read: {part_names()}, all "
-                           f"(default: {part_names(LIST_PARTS)})")  # fmt: skip
+                           f"(default: {part_names(default)})")  # fmt: skip
 
 
 def add_verb(
-    verbs: Verbs, name: str, words: str, noun: Noun | None, run: Callable[[Session], int]
-) -> argparse.ArgumentParser:
+    verbs: Verbs, name: str, words: str, noun: Noun | None, run: Callable[[Session], int],
+    default: Part = LIST_PARTS,
+) -> argparse.ArgumentParser:  # fmt: skip
     """A verb; where it shows records of a kind, with the options and the help for it."""
     parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
     if noun is not None:
-        list_options(parser, noun)
+        list_options(parser, noun, default)
         parser.epilog = columns_help(noun)
     common_options(parser)
     parser.set_defaults(run=run)

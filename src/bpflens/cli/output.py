@@ -41,7 +41,7 @@ class Choice:
             for key in query.sort_columns(self.sort or ""):
                 named.add(noun.column(key).key)
         chosen = parts_of(getattr(options, "parts", None), default)
-        self.extra = chosen & ~default
+        self.extra = chosen & ~LIST_PARTS
         self.parts = chosen
         for key in named:
             self.parts |= noun.parts.get(key, Part(0))

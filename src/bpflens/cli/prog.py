@@ -12,13 +12,13 @@ from bpflens.model.parts import Part
 from bpflens.model.system import System
 from bpflens.present import code
 from bpflens.present.columns import PROGRAMS
-from bpflens.snapshot.take import Look
+from bpflens.snapshot.take import TIES, Look
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the verbs."""
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    add_list_and_show(verbs, PROGRAMS, "program", selectors.PROGRAM_FORMS, _look)
+    add_list_and_show(verbs, PROGRAMS, "program", selectors.PROGRAM_FORMS, _look, shown=TIES)
     dump = add_verb(verbs, "dump", "the instructions of a program", code.INSNS, dump_program)
     _dump_options(dump)
     explain = add_verb(

@@ -32,6 +32,10 @@ class Part(Flag):
     """Run time, run count, recursion misses: a part of BASIC, also alone."""
     USERS = auto()
     """Which programs and maps use a BTF object: a walk over all of them."""
+    ATTACHMENTS = auto()
+    """Where a program is attached, what is attached to a map: a look at every place of the host."""
+    HOLDERS = auto()
+    """Who keeps an object alive: a look at the open files of every process."""
 
 
 class Reason(StrEnum):

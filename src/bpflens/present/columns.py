@@ -13,10 +13,12 @@ from typing import Any, NamedTuple
 from bpflens.errors import UsageError
 from bpflens.model.parts import Part
 from bpflens.present.text import (
+    attachments_text,
     bytes_text,
     clean,
     copies_text,
     counts_text,
+    holders_text,
     list_text,
     named_text,
     part_text,
@@ -52,6 +54,8 @@ class Column(NamedTuple):
     """How to take the value from a record, where it is not the field called `key`."""
     parts: bool = False
     """Whether the value has parts that can be named: `value.packets`, `value.slots[3]`."""
+    each: bool = False
+    """Whether the items of the value stand in lines of their own where there is room."""
 
     @property
     def getter(self) -> Callable[[Any], Any]:
@@ -121,6 +125,13 @@ def row_of(columns: tuple[Column, ...]) -> Callable[[Any], tuple[Any, ...]]:
     return getter if len(columns) > 1 else lambda record: (getter(record),)
 
 
+TIES = (
+    Column("holders", "HELD BY", "who keeps it alive", json=False, show=holders_text, each=True),
+    Column("unseen", "UNSEEN", "what could not be looked at: there may be more of both",
+           json=False, show="; ".join, each=True),
+)  # fmt: skip
+"""What `show` tells of objects beside what they are."""
+
 PROGRAMS = Noun(
     "programs",
     (
@@ -166,6 +177,9 @@ PROGRAMS = Noun(
         Column("line_info", "LINE INFO", "struct bpf_line_info records, hex", json=False),
         Column("jited_line_info", "JITED LINES", "addresses of lines, hex", json=False),
         Column("prog_tags", "TAGS", "tags of its functions", json=False, show=list_text),
+        Column("attachments", "ATTACHED", "where it is attached", json=False,
+               show=attachments_text, each=True),
+        *TIES,
     ),
     PROGRAM_PARTS,
 )  # fmt: skip
@@ -238,6 +252,15 @@ MAPS = Noun(
             False,
             none="not bound to a device",
         ),
+        Column(
+            "attachments",
+            "ATTACHED",
+            "what is attached to it",
+            json=False,
+            show=attachments_text,
+            each=True,
+        ),
+        *TIES,
     ),
     MAP_PARTS,
 )

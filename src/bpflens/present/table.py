@@ -111,5 +111,9 @@ def detail(columns: Sequence[Column], record: Any) -> Iterator[str]:
         if value is None:
             if reason:
                 yield f"{name.ljust(room)}{GAP}({cell(str, reason, '')})"
+        elif column.each and value:
+            for at, item in enumerate(value):
+                head = name if at == 0 else ""
+                yield f"{head.ljust(room)}{GAP}{cell(column.show, [item], '')}"
         elif column.parts or value not in ([], ""):
             yield f"{name.ljust(room)}{GAP}{cell(column.show, value, '')}"

@@ -93,6 +93,41 @@ def copies_text(copies: list[dict[str, Any]]) -> str:
     return ", ".join(f"{c['count']} of {c['name'] or c['type']} {c['tag']}" for c in copies)
 
 
+def attachments_text(attachments: list[dict[str, Any]]) -> str:
+    """Attachments of one object: `xdp eth0 drv, link 4`."""
+    return "; ".join(map(_attachment, attachments))
+
+
+def _attachment(told: dict[str, Any]) -> str:
+    words = [told["kind"], told["target"], told.get("attach_type", "")]
+    if "order" in told:
+        words.append(f"turn {told['order']}")
+    if "prog_id" in told:
+        words.append(f"program {told['prog_id']} {told.get('prog_name', '')}".rstrip())
+    text = " ".join(filter(None, words))
+    more = [*told.get("flags", ()), told.get("holder", "")]
+    if "link_id" in told:
+        more.insert(0, f"link {told['link_id']}")
+    if "cookie" in told:
+        more.append(f"cookie {told['cookie']:#x}")
+    return ", ".join([text, *filter(None, more)])
+
+
+def holders_text(holders: list[dict[str, Any]]) -> str:
+    """Who holds an object: `pid 812 (nginx) fd 5 as www-data in nginx.service`."""
+    return "; ".join(map(_holder, holders))
+
+
+def _holder(told: dict[str, Any]) -> str:
+    text: str = told["words"]
+    if "user" in told:
+        text += f" as {told['user']}"
+    within = told.get("unit") or told.get("container") or told.get("cgroup", "/")
+    if within != "/":
+        text += f" in {within}"
+    return text
+
+
 def part_text(value: Any) -> str:
     """A typed value, or a part of one, in one cell: `{pid=7, comm="sh", slots=[1, 0 x 63]}`."""
     return value if type(value) is str and value else _part(value)

@@ -51,6 +51,8 @@ class Attachments:
     def __init__(self, places: Places) -> None:
         self.errors: list[ErrorRecord] = []
         """What could not be looked at: attachments may be there, unseen."""
+        self.raw: list[Attachment | Failure] = []
+        """The same as it was found."""
         self._system = places.system
         self._programs: dict[int, Told | None] = {}
         self.records = sorted(self._found(places), key=_order)
@@ -61,6 +63,7 @@ class Attachments:
     def _found(self, places: Places) -> list[AttachmentRecord]:
         records: list[AttachmentRecord] = []
         for found in find(places):
+            self.raw.append(found)
             if isinstance(found, Failure):
                 target = found.target or None
                 self.errors.append(ErrorRecord(found.kind, None, target, found.error))
@@ -106,6 +109,10 @@ class Attachments:
     def at_map(self, id: int) -> list[AttachmentRecord]:
         """Those at a map: programs in its slots or run on its sockets, iterators over it."""
         return [record for record in self.records if map_of(record) == id]
+
+    def by_link(self, id: int) -> list[AttachmentRecord]:
+        """Those that one link makes."""
+        return [record for record in self.records if record.link_id == id]
 
 
 _MAP = re.compile(r"(?:^|\S+ )map (\d+)(?: \[|$)")

@@ -10,7 +10,7 @@ module 17 ms of start-up.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 SCHEMA = "bpflens/1"
 """Grows when a field changes its meaning or goes; new fields do not change it."""
@@ -50,6 +50,10 @@ class ProgramRecord(NamedTuple):
     line_info: str | None = None
     jited_line_info: str | None = None
     prog_tags: list[str] | None = None
+    attachments: list[dict[str, Any]] | None = None
+    holders: list[dict[str, Any]] | None = None
+    unseen: list[str] | None = None
+    """What could not be looked at: there may be more attachments and holders."""
 
 
 class MapRecord(NamedTuple):
@@ -73,6 +77,9 @@ class MapRecord(NamedTuple):
     btf_vmlinux_value_type_id: int | None
     ifindex: int | None
     missing: dict[str, str]
+    attachments: list[dict[str, Any]] | None = None
+    holders: list[dict[str, Any]] | None = None
+    unseen: list[str] | None = None
 
 
 class BtfRecord(NamedTuple):

@@ -21,6 +21,9 @@ from bpflens.snapshot.records import SCHEMA, ErrorRecord, MapRecord, ProgramReco
 LIST_PARTS = Part.BASIC | Part.MAPS | Part.MEMORY
 """What a list shows unless it is told otherwise: nothing of this is slow."""
 
+TIES = Part.ATTACHMENTS | Part.HOLDERS
+"""What `show` tells beside that: it takes a look at the whole host."""
+
 BULK_AFTER = 400
 """How many programs the plain calls read first. A program that reads the rest takes the kernel 4 ms
 to load, in which they read 300: a small machine never has one loaded only to be looked at."""
@@ -28,6 +31,7 @@ to load, in which they read 300: a small machine never has one loaded only to be
 STATS_SYSCTL = "/proc/sys/kernel/bpf_stats_enabled"
 
 T = TypeVar("T")
+R = TypeVar("R", ProgramRecord, MapRecord)
 
 PROGRAM_PARTS: dict[str, Part] = {
     "full_name": Part.BASIC,
@@ -42,6 +46,9 @@ PROGRAM_PARTS: dict[str, Part] = {
     "line_info": Part.DEBUG,
     "jited_line_info": Part.DEBUG,
     "prog_tags": Part.DEBUG,
+    "attachments": Part.ATTACHMENTS,
+    "holders": Part.HOLDERS,
+    "unseen": TIES,
 }
 """Field of `ProgramRecord` → the part that holds it; every other field costs no call of its own."""
 
@@ -50,6 +57,9 @@ MAP_PARTS: dict[str, Part] = {
     "frozen": Part.MEMORY,
     "owner_prog_type": Part.MEMORY,
     "pinned": Part.BASIC,
+    "attachments": Part.ATTACHMENTS,
+    "holders": Part.HOLDERS,
+    "unseen": TIES,
 }
 """The same for `MapRecord`."""
 
@@ -73,6 +83,7 @@ class Look:
         self._boot_time = system.boot_time()
         self._basic = Part.BASIC in parts
         self._code = bool(parts & (Part.INSNS | Part.JITED | Part.DEBUG))
+        self._tied = bool(parts & TIES)
         self._pins: Pins | None = None
         self._counting: bool | None = None
 
@@ -80,17 +91,20 @@ class Look:
 
     def programs(self, programs: Iterable[Program] | None = None) -> Iterator[ProgramRecord]:
         """A record for each program (default: all of the system). Closes each after reading it."""
-        if programs is None:
-            yield from self._all_programs()
-            return
+        found = self._all_programs() if programs is None else self._programs(programs)
+        return self._with_ties("program", found) if self._tied else found
+
+    def _programs(self, programs: Iterable[Program]) -> Iterator[ProgramRecord]:
         for program in programs:
             with program:
                 try:
-                    yield self._program(program.info(self.parts))
+                    record = self._program(program.info(self.parts))
                 except NotFound:
                     continue
                 except (BpflensError, OSError) as error:
                     self._failed(PROGRAM, None, error)
+                    continue
+            yield record
 
     def _all_programs(self) -> Iterator[ProgramRecord]:
         rest: Iterator[tuple[int, ProgramParts | None]] | None = None
@@ -127,15 +141,31 @@ class Look:
 
     def maps(self, maps: Iterable[Map] | None = None) -> Iterator[MapRecord]:
         """A record for each map (default: all of the system). Closes each after reading it."""
-        opened = self._opened(MAP, self.system.map) if maps is None else maps
-        for map in opened:
+        found = self._maps(self._opened(MAP, self.system.map) if maps is None else maps)
+        return self._with_ties("map", found) if self._tied else found
+
+    def _maps(self, maps: Iterable[Map]) -> Iterator[MapRecord]:
+        for map in maps:
             with map:
                 try:
-                    yield self._map(map.info(self.parts))
+                    record = self._map(map.info(self.parts))
                 except NotFound:
                     continue
                 except (BpflensError, OSError) as error:
                     self._failed(MAP, None, error)
+                    continue
+            yield record
+
+    def _with_ties(self, kind: str, records: Iterator[R]) -> Iterator[R]:
+        """The records with where each object is attached and who holds it.
+
+        That is looked for when we have closed the object: else we would find ourselves.
+        """
+        from bpflens.snapshot.ties import Ties  # and with it every finder
+
+        ties = Ties(self.system, self.parts)
+        for record in records:
+            yield record._replace(**ties.of(kind, record.id))
 
     def _opened(self, kind: Kind, open_id: Any) -> Iterator[Any]:
         for id in self.system.ids(kind):

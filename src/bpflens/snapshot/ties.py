@@ -1,0 +1,65 @@
+"""Where an object is attached and who holds it, as fields of its record."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from bpflens.attach.places import Places
+from bpflens.model.parts import Part
+from bpflens.model.system import System
+from bpflens.snapshot.attachments import AttachmentRecord, Attachments
+from bpflens.snapshot.holders import Holder, Holders
+
+
+class Ties:
+    """The attachments and holders of a host, as far as these parts ask for them."""
+
+    def __init__(self, system: System, parts: Part) -> None:
+        self._parts = parts
+        self._places = Places(system)
+
+    @cached_property
+    def _attachments(self) -> Attachments:
+        return Attachments(self._places)
+
+    @cached_property
+    def _holders(self) -> Holders:
+        return Holders(self._places, self._attachments.raw)
+
+    def of(self, kind: str, id: int) -> dict[str, Any]:
+        """The fields for a program, map or link."""
+        fields: dict[str, Any] = {}
+        unseen: list[str] = []
+        if Part.ATTACHMENTS in self._parts:
+            fields["attachments"] = [_attachment(kind, found) for found in self._at(kind, id)]
+            unseen += (
+                " ".join(filter(None, (f"{error.kind}:", error.path, error.error)))
+                for error in self._attachments.errors
+            )
+        if Part.HOLDERS in self._parts:
+            held = self._holders.of(kind, id)
+            fields["holders"] = [_holder(found) for found in held.holders]
+            unseen += (f"{each.what}: {each.reason}" for each in held.unseen)
+        return fields | {"unseen": list(dict.fromkeys(unseen))}
+
+    def _at(self, kind: str, id: int) -> list[AttachmentRecord]:
+        match kind:
+            case "program":
+                return self._attachments.of(id)
+            case "map":
+                return self._attachments.at_map(id)
+        return self._attachments.by_link(id)
+
+
+def _attachment(kind: str, record: AttachmentRecord) -> dict[str, Any]:
+    """An attachment without what it has none of; of a program without what the program is."""
+    told = {key: value for key, value in record._asdict().items() if value not in (None, {})}
+    if kind == "program":
+        told = {key: value for key, value in told.items() if not key.startswith("prog_")}
+    return told
+
+
+def _holder(holder: Holder) -> dict[str, Any]:
+    """A holder without what it has none of."""
+    return {key: value for key, value in holder._asdict().items() if value not in (None, {})}
