@@ -117,20 +117,19 @@ def _graph(session: Session, code: Code, form: str) -> int:
         return 0
     records = code.records(source=False)
     lines = present.graph(code, "text" if form == "text" else "dot", records, session.options.notes)
-    output.write(lines if form != "svg" else [_svg("\n".join(lines))])
+    output.write(lines if form != "svg" else [svg("\n".join(lines), "--graph dot")])
     return 0
 
 
-def _svg(dot: str) -> str:
-    """The drawing that graphviz makes. Raises Unsupported where it is not there."""
+def svg(dot: str, instead: str) -> str:
+    """The drawing that graphviz makes. Raises Unsupported where it is not there; `instead` is the
+    option that needs none."""
     import shutil
     import subprocess
 
     path = shutil.which("dot")
     if path is None:
-        raise Unsupported(
-            "a drawing takes graphviz, which is not installed: --graph dot needs none"
-        )
+        raise Unsupported(f"a drawing takes graphviz, which is not installed: {instead} needs none")
     done = subprocess.run(
         [path, "-Tsvg"], input=dot, capture_output=True, text=True, encoding="utf-8", check=False
     )

@@ -19,6 +19,9 @@ OBJECTS = ("program", "map", "link", "btf")
 PLACES = ("device", "cgroup", "netns", "hook")
 """Kinds of nodes at which programs run. They are there whether or not a program is."""
 
+ROOTS = (*PLACES, "process", "pin", "mount", "mntns", "kernel")
+"""Kinds of nodes where a chain begins: what keeps these is another question."""
+
 PREFIXES = {
     "program": "prog",
     "process": "pid",
@@ -31,10 +34,11 @@ class Node(NamedTuple):
 
     key: str
     """`prog:12`, `map:3`, `link:4`, `btf:5`, `pin:/sys/fs/bpf/x`, `pid:812`, `device:eth0@blue`,
-    `cgroup:/web.slice`, `netns:blue`, `socket:udp 0.0.0.0:53`, `event:…`, `hook:…`, `func:12/1`."""
+    `cgroup:/web.slice`, `netns:blue`, `mount:/run/netns/blue`, `socket:udp 0.0.0.0:53`, `event:…`,
+    `hook:lsm file_open`, `kernel:`."""
     kind: str
-    """program, subprogram, map, link, btf; pin, process; device, cgroup, netns, hook; socket,
-    event."""
+    """program, map, link, btf; pin, process, mount, mntns; device, cgroup, netns, hook; socket,
+    event; kernel."""
     id: int | None
     """Of an object: its ID; of a process: its pid."""
     name: str
@@ -46,12 +50,14 @@ class Node(NamedTuple):
         """The node in words: `program 12 xdp_lb`, `pid 812 (nginx)`, `device eth0`."""
         if self.kind == "process":
             return f"pid {self.id} ({self.name})" if self.name else f"pid {self.id}"
-        if self.kind == "pin":
+        if self.kind in ("pin", "mount"):
             return self.name
+        if self.kind == "kernel":
+            return "the kernel or a module"
         if self.kind == "hook":
             return f"{self.type} {self.name}".rstrip()
         parts = (self.kind, "" if self.id is None else str(self.id), self.name)
-        noun = "BTF" if self.kind == "btf" else self.kind
+        noun = {"btf": "BTF", "mntns": "mount namespace"}.get(self.kind, self.kind)
         return " ".join(filter(None, (noun, *parts[1:])))
 
 
@@ -95,8 +101,9 @@ KINDS = {
     "traces": Kind("traces", "traced by", ""),
     "iterates": Kind("walks over", "walked over by", ""),
     "types": Kind("has", "types of", ""),
-    "calls": Kind("has function", "function of", ""),
     "part": Kind("has", "part of", ""),
+    "in": Kind("is in", "with", "{source} ends"),
+    "names": Kind("is", "at", "unmount {source}"),
 }
 """Every kind of edge."""
 

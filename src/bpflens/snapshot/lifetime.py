@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
-from bpflens.snapshot.graph import KINDS, PLACES, Edge, Indexed
+from bpflens.snapshot.graph import KINDS, ROOTS, Edge, Indexed
 
 MOST_CHAINS = 200
 MOST_STEPS = 20_000
@@ -76,7 +76,7 @@ class Chains:
             self.complete = False
             return
         keepers = self.graph.keepers(key)
-        if tail and (not keepers or self.graph.nodes[key].kind in PLACES):
+        if tail and (not keepers or self.graph.nodes[key].kind in ROOTS):
             yield tail
             return
         for edge in keepers:

@@ -1,0 +1,81 @@
+"""`bpflens why`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from bpflens.cli import output, selectors
+from bpflens.cli.session import Session
+from bpflens.errors import NotFound, UsageError
+from bpflens.model.system import System
+
+if TYPE_CHECKING:
+    from bpflens.model.link import Link
+    from bpflens.model.map import Map
+    from bpflens.model.program import Program
+    from bpflens.snapshot.graph import Indexed
+
+_NAMED: dict[str, Callable[[System, str], Iterator[Any]]] = {
+    "prog": selectors.programs,
+    "map": selectors.maps,
+    "link": selectors.links,
+}
+
+
+def add_to(parser: argparse.ArgumentParser) -> None:
+    """Add the command."""
+    parser.add_argument(
+        "kind", choices=tuple(_NAMED), metavar="prog|map|link", help="the kind of object"
+    )
+    parser.add_argument("selector", metavar="SELECTOR", help="as for the verb show of that noun")
+    parser.set_defaults(run=why)
+
+
+def why(session: Session) -> int:
+    """`why prog|map|link SELECTOR`."""
+    from bpflens.present import documents
+    from bpflens.present import graph as present
+    from bpflens.snapshot.graph import Indexed
+    from bpflens.snapshot.relations import Relations
+    from bpflens.snapshot.why import why as explain
+
+    if session.form == "csv":
+        raise UsageError("chains are no table: give --json or --jsonl")
+    options = session.options
+    keys = _keys(session.system, options.kind, options.selector)
+    told = Relations(session.system)
+    graph = Indexed(told.graph)
+    found = [explain(graph, key) for key in _there(graph, keys)]
+    if session.form == "text":
+        for at, each in enumerate(found):
+            output.write([""] * bool(at))
+            output.write(present.why_lines(graph, each))
+        output.tell(told.errors)
+    else:
+        items = [present.why_item(graph, each) for each in found]
+        complete = not (told.errors or told.unseen)
+        if session.form == "json":
+            output.write(documents.document("why", items, told.errors, lambda: complete))
+        else:
+            output.write(documents.lines(items, apart=True))
+    return 1 if told.errors else 0
+
+
+def _keys(system: System, kind: str, selector: str) -> list[str]:
+    """The keys of the objects that a selector names. Raises UsageError, NotFound, Denied."""
+    keys = []
+    named: Iterator[Program | Map | Link] = _NAMED[kind](system, selector)
+    for found in named:
+        with found:
+            keys.append(f"{kind}:{found.id}")
+    return keys
+
+
+def _there(graph: Indexed, keys: list[str]) -> Iterator[str]:
+    """Those that are still there. Raises NotFound where none is."""
+    found = [key for key in keys if key in graph.nodes]
+    if not found:
+        raise NotFound(f"{', '.join(keys)} is not there")
+    yield from found

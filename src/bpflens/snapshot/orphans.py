@@ -1,0 +1,272 @@
+"""Orphans: what is loaded and does nothing, or is held by nobody who would miss it.
+
+Nothing is listed on the word of one reading. Whatever seems to be an orphan is looked at again from
+the start, and listed where both looks agree; so what came, went or moved in between is not. And
+where a part of the host could not be looked at, the row says that it cannot be told.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from bpflens.attach.links import gone
+from bpflens.model.parts import Part
+from bpflens.model.system import System
+from bpflens.snapshot.graph import Indexed
+from bpflens.snapshot.lifetime import Chains
+from bpflens.snapshot.records import ErrorRecord, MapRecord, ProgramRecord
+from bpflens.snapshot.relations import Relations
+
+MANY = 16
+"""Copies that are worth a row; a handful is normal (one for each cgroup)."""
+
+VERDICTS = {
+    "detached": "attached nowhere, and nothing that is attached leads to it",
+    "idle": "what it was attached to is gone",
+    "unused": "no program uses it",
+    "pinned": "only pins hold it, and it is attached or used nowhere",
+    "leaked": "nothing that can be seen holds it",
+    "copies": "loaded or made many times over",
+}
+"""Why something is listed, in words; the last that is true of an object counts."""
+
+_SLOTS = ("prog_array", "devmap", "cpumap")
+"""Kinds of attachments that run a program only when one that is attached leads there."""
+
+_ON_CALL = ("syscall",)
+"""Types of programs that run when a process asks, and are attached nowhere."""
+
+_TRACING = ("tracing", "lsm", "kprobe_multi", "uprobe_multi", "raw_tracepoint")
+KINDS_OF = {
+    "xdp": ("xdp", "devmap", "cpumap"),
+    "sched_cls": ("tc", "tcx", "netkit", "act_bpf"),
+    "sched_act": ("act_bpf",),
+    "socket_filter": ("socket_filter", "sk_reuseport", "xt_bpf"),
+    "sk_reuseport": ("sk_reuseport",),
+    "sk_skb": ("sockmap",),
+    "sk_msg": ("sockmap",),
+    "flow_dissector": ("flow_dissector",),
+    "sk_lookup": ("sk_lookup",),
+    "netfilter": ("netfilter",),
+    "lwt_in": ("lwt",),
+    "lwt_out": ("lwt",),
+    "lwt_xmit": ("lwt",),
+    "lwt_seg6local": ("lwt",),
+    "kprobe": ("kprobe", "uprobe", "kprobe_multi", "uprobe_multi"),
+    "tracepoint": ("tracepoint",),
+    "perf_event": ("perf_event",),
+    "raw_tracepoint": ("raw_tracepoint",),
+    "raw_tracepoint_writable": ("raw_tracepoint",),
+    "lirc_mode2": ("lirc",),
+    "struct_ops": ("struct_ops",),
+    **dict.fromkeys(
+        (
+            *("cgroup_skb", "cgroup_sock", "cgroup_device", "cgroup_sock_addr", "cgroup_sysctl"),
+            *("cgroup_sockopt", "sock_ops"),
+        ),
+        ("cgroup",),
+    ),
+}
+"""Type of program → the kinds of places at which it can be attached: what could not be looked at
+of another kind says nothing about it. Types that are not here may be anywhere."""
+
+
+class OrphanRecord(NamedTuple):
+    """One orphan. The fields' names are the JSON keys."""
+
+    kind: str
+    """program, map, link."""
+    id: int
+    """The object, or the first of its copies."""
+    type: str
+    name: str
+    verdict: str
+    """One of `VERDICTS`."""
+    certain: bool
+    """Whether everything could be looked at that would say otherwise."""
+    why: str
+    """Why it is listed, in words."""
+    holders: list[str]
+    """Who holds it, in words."""
+    copies: int
+    """How many there are: 1, but where the verdict is `copies`."""
+    ids: list[int]
+    memlock_bytes: int | None
+    loaded_at: str | None
+    missing: dict[str, str]
+
+
+def orphans(system: System, many: int = MANY) -> tuple[list[OrphanRecord], list[ErrorRecord]]:
+    """(the orphans of a host, what could not be looked at). Raises Denied."""
+    told = Relations(system, Part.MEMORY)
+    first = list(_orphans(told, many))
+    if any(record.verdict != "copies" for record in first):
+        again = Relations(system, Part.MEMORY)
+        second = {_identity(record): record for record in _orphans(again, many)}
+        first = [second[key] for record in first if (key := _identity(record)) in second]
+        return first, again.errors
+    return first, told.errors
+
+
+def _identity(record: OrphanRecord) -> tuple[object, ...]:
+    """What makes an object the same one in two looks: an ID is given out again."""
+    if record.verdict == "copies":
+        return (record.kind, record.type, record.name, record.verdict)
+    return (record.kind, record.id, record.type, record.name, record.loaded_at)
+
+
+def _orphans(told: Relations, many: int) -> Iterator[OrphanRecord]:
+    seen = _Seen(told)
+    for program in told.programs:
+        verdict = seen.program(program)
+        if verdict:
+            name = program.full_name or program.name
+            yield seen.record("program", program.id, program.type, name, verdict, program)
+    for found in told.maps:
+        verdict = seen.map(found)
+        if verdict:
+            yield seen.record("map", found.id, found.type, found.name, verdict, found)
+    for link in told.links:
+        if f"link:{link.id}" in seen.graph.nodes and link.id in seen.idle:
+            yield seen.record("link", link.id, link.type.label, "", "idle", None)
+    yield from _copies("program", told.programs, _program_shape, many)
+    yield from _copies("map", told.maps, _map_shape, many)
+
+
+class _Seen:
+    """One look, as far as it says who is an orphan."""
+
+    def __init__(self, told: Relations) -> None:
+        self.told = told
+        self.graph = Indexed(told.graph)
+        self.reached = self._reached()
+        self.idle = {link.id for link in told.links if gone(link)}
+        """Links whose place is gone."""
+
+    def _reached(self) -> set[str]:
+        """The programs that run: attached ones, and those to which these lead."""
+        waiting = [
+            f"prog:{record.prog_id}"
+            for record in self.told.attachments.records
+            if record.kind not in _SLOTS and not record.target.startswith("program ")
+        ]
+        reached: set[str] = set()
+        while waiting:
+            key = waiting.pop()
+            if key in reached or key not in self.graph.nodes:
+                continue
+            reached.add(key)
+            for edge in self.graph.leaving[key]:
+                if edge.kind == "uses":  # what is in the slots of its maps
+                    waiting += [
+                        slot.target
+                        for slot in self.graph.leaving[edge.target]
+                        if slot.target.startswith("prog:")
+                    ]
+            for edge in self.graph.arriving[key]:  # what replaces or traces it
+                if edge.kind in ("replaces", "traces"):
+                    waiting += [
+                        run.target for run in self.graph.leaving[edge.source] if run.kind == "links"
+                    ]
+        return reached
+
+    def program(self, program: ProgramRecord) -> str:
+        """Why a program is an orphan; empty where it is none."""
+        key = f"prog:{program.id}"
+        if key in self.reached:
+            return ""
+        verdict = self._held(key)
+        if verdict or program.type in _ON_CALL:
+            return verdict
+        return "detached"
+
+    def map(self, found: MapRecord) -> str:
+        """The same of a map."""
+        key = f"map:{found.id}"
+        edges = self.graph.arriving[key]
+        if any(edge.kind in ("uses", "contains", "iterates", "attached-to") for edge in edges):
+            return ""
+        if any(edge.kind in ("attached-to", "runs") for edge in self.graph.leaving[key]):
+            return ""  # a sockmap whose sockets run a program, a struct_ops that is registered
+        return self._held(key) or "unused"
+
+    def _held(self, key: str) -> str:
+        """Whether nothing that can be seen holds an object, or pins alone."""
+        chains = Chains(self.graph, key).found
+        if not chains:
+            return "leaked"
+        return "pinned" if all(chain[0].kind == "pins" for chain in chains) else ""
+
+    def record(
+        self, kind: str, id: int, type: str, name: str, verdict: str,
+        of: ProgramRecord | MapRecord | None,
+    ) -> OrphanRecord:  # fmt: skip
+        """The row."""
+        key = f"{'prog' if kind == 'program' else kind}:{id}"
+        unsure = self._unsure(kind, type, verdict)
+        words = VERDICTS[verdict]
+        return OrphanRecord(
+            kind, id, type, name, verdict, not unsure,
+            f"cannot tell: {unsure}" if unsure else words,
+            self._holders(key), 1, [id],
+            None if of is None else of.memlock_bytes,
+            of.loaded_at if isinstance(of, ProgramRecord) else None,
+            {} if of is None else {k: v for k, v in of.missing.items() if k == "memlock_bytes"},
+        )  # fmt: skip
+
+    def _unsure(self, kind: str, type: str, verdict: str) -> str:
+        """What could not be looked at and might say otherwise."""
+        if kind == "program" and verdict != "copies":
+            places = KINDS_OF.get(type)
+            for error in self.told.errors:
+                if places is None or error.kind in places or error.kind not in _ALL_PLACES:
+                    return " ".join(filter(None, (error.kind, error.path, error.error)))
+        if verdict in ("leaked", "pinned", "unused"):
+            for each in self.told.holders.unseen(kind):
+                return f"{each.what}: {each.reason}"
+        return ""
+
+    def _holders(self, key: str) -> list[str]:
+        """The roots of what keeps it: processes, pins, places."""
+        firsts = (chain[0] for chain in Chains(self.graph, key).found)
+        told = (
+            f"{self.graph.nodes[edge.source].words} {edge.label if edge.kind == 'holds' else ''}"
+            for edge in firsts
+        )
+        return list(dict.fromkeys(words.rstrip() for words in told))
+
+
+_ALL_PLACES = {kind for kinds in KINDS_OF.values() for kind in kinds} | set(_TRACING)
+
+
+def _program_shape(program: ProgramRecord) -> tuple[object, ...]:
+    return (program.type, program.name, program.tag, len(program.map_ids or ()))
+
+
+def _map_shape(found: MapRecord) -> tuple[object, ...]:
+    sizes = (found.key_size, found.value_size, found.max_entries)
+    return (found.type, found.name, *sizes, *found.flags)
+
+
+def _copies(
+    kind: str,
+    objects: Iterable[ProgramRecord] | Iterable[MapRecord],
+    shape: Callable[..., tuple[object, ...]],
+    many: int,
+) -> Iterator[OrphanRecord]:
+    groups: dict[tuple[object, ...], list[ProgramRecord | MapRecord]] = defaultdict(list)
+    for each in objects:
+        groups[shape(each)].append(each)
+    for group in groups.values():
+        if len(group) < many:
+            continue
+        first = group[0]
+        known = [each.memlock_bytes for each in group if each.memlock_bytes is not None]
+        yield OrphanRecord(
+            kind, first.id, first.type, first.name, "copies", True, VERDICTS["copies"], [],
+            len(group), [each.id for each in group],
+            sum(known) if len(known) == len(group) else None,
+            first.loaded_at if isinstance(first, ProgramRecord) else None, {},
+        )  # fmt: skip

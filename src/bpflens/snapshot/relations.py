@@ -1,0 +1,319 @@
+"""From a system to its object graph: every object, who holds it, where it is attached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+from bpflens.abi.enums import LinkType
+from bpflens.attach.places import Mount, Places
+from bpflens.model.link import LinkFacts
+from bpflens.model.parts import Missing, Part
+from bpflens.model.system import System
+from bpflens.snapshot.attachments import Attachments
+from bpflens.snapshot.btf import BtfLook
+from bpflens.snapshot.graph import OBJECTS, PLACES, PREFIXES, Edge, Graph, Node, graph
+from bpflens.snapshot.holders import Holder, Holders
+from bpflens.snapshot.records import BtfRecord, ErrorRecord, MapRecord, ProgramRecord
+from bpflens.snapshot.take import Look
+
+_PARTS = Part.BASIC | Part.MAPS
+
+_DEVICES = ("xdp", "tc", "act_bpf", "tcx", "netkit")
+_FILES = {"socket_filter": "socket", "sk_reuseport": "socket"}
+"""Kind of attachment that a file keeps → kind of node; any other is a perf event."""
+_SLOTS = ("prog_array", "devmap", "cpumap")
+"""Kinds of attachments that are slots of maps: those are among the holders."""
+
+_LINKED = {
+    LinkType.ITER: ("iterates", True),
+    LinkType.SOCKMAP: ("attached-to", True),
+    LinkType.STRUCT_OPS: ("attached-to", False),
+}
+"""Type of a link to a map → the kind of edge, and whether it counts as a user of the map
+(bpf_map_get_with_uref())."""
+
+
+class Relations:
+    """One look at the objects of a host and at all that ties them; each part is read when needed.
+
+    Objects are listed first: what holds them is looked for when they are known to be there. `more`
+    are parts of programs and maps that are wanted beside their names.
+    """
+
+    def __init__(self, system: System, more: Part = _PARTS) -> None:
+        self.system = system
+        self._errors: list[ErrorRecord] = []
+        look = Look(system, _PARTS | more)
+        self.programs: list[ProgramRecord] = list(look.programs())
+        self.maps: list[MapRecord] = list(look.maps())
+        types = BtfLook(system, Part.BASIC)
+        self.btfs: list[BtfRecord] = list(types.objects())
+        self.places = Places(system)
+        self.links: list[LinkFacts] = self.places.links
+        self._errors += look.errors + types.errors
+
+    @cached_property
+    def attachments(self) -> Attachments:
+        """What is attached."""
+        return Attachments(self.places)
+
+    @cached_property
+    def holders(self) -> Holders:
+        """Who holds what."""
+        return Holders(self.places, self.attachments.raw, self.programs, self.maps)
+
+    @property
+    def errors(self) -> list[ErrorRecord]:
+        """What could not be looked at."""
+        return self._errors + self.attachments.errors
+
+    @cached_property
+    def unseen(self) -> list[str]:
+        """What could not be looked at, and may hold an object, each with the reason."""
+        told = (
+            f"{each.what}: {each.reason}" for kind in OBJECTS for each in self.holders.unseen(kind)
+        )
+        return list(dict.fromkeys(told))
+
+    @cached_property
+    def graph(self) -> Graph:
+        """All of it as one graph."""
+        made = _Drawing(self)
+        return graph(made.nodes.values(), made.edges, self.unseen, self.errors)
+
+
+class _Drawing:
+    """The nodes and edges of a graph, as they are put together."""
+
+    def __init__(self, told: Relations) -> None:
+        self.told = told
+        self.nodes: dict[str, Node] = {node.key: node for node in _objects(told)}
+        self.edges: list[Edge] = []
+        self._links = {link.id: link for link in told.links}
+        self._by_link = {
+            record.link_id: record for record in told.attachments.records if record.link_id
+        }
+        self._files: dict[str, list[tuple[set[tuple[int | None, int | None]], str]]] = {}
+        try:
+            self._own_mntns: int | None = told.places.own_mntns
+        except OSError:
+            self._own_mntns = None
+        self._runs: set[tuple[str, str]] = set()
+        """What the attachments told of places and programs."""
+        self._attached()
+        for (kind, id), holders in told.holders.all.items():
+            self._held(kind, id, holders)
+        self._inside()
+
+    def _add(self, node: Node) -> str:
+        self.nodes.setdefault(node.key, node)
+        return node.key
+
+    def _type(self, key: str) -> str | None:
+        return self.nodes[key].type if key in self.nodes else None
+
+    # --- attachments
+
+    def _attached(self) -> None:
+        for record in self.told.attachments.records:
+            if record.link_id is None and (record.holder or record.kind in _SLOTS):
+                continue  # a file or a slot keeps it: that is among the holders
+            place, type = self._place(record.kind, record.target), record.attach_type or ""
+            if record.link_id is not None:
+                # What a link to a program or map keeps is among the holders of those.
+                if self.nodes[place].kind in PLACES:
+                    self._edge(f"link:{record.link_id}", place, "attached-to", False, type)
+            elif record.prog_id:
+                lost = record.kind == "sockmap"
+                self._runs.add((place, f"prog:{record.prog_id}"))
+                self._edge(place, f"prog:{record.prog_id}", "runs", True, type, needs_user=lost)
+
+    def _place(self, kind: str, target: str) -> str:
+        """The node of a place."""
+        words, _, rest = target.partition(" ")
+        if kind in _DEVICES and not rest:
+            return self._add(Node(f"device:{target}", "device", None, target, None))
+        if kind in ("cgroup", "lsm") and target.startswith("/"):
+            return self._add(Node(f"cgroup:{target}", "cgroup", None, target, None))
+        if words == "netns":
+            return self._add(Node(f"netns:{rest}", "netns", None, rest, None))
+        if words in ("map", "program"):
+            key = f"{PREFIXES.get(words, words)}:{rest.partition(' ')[0]}"
+            if key in self.nodes:
+                return key
+        return self._add(Node(f"hook:{kind} {target}", "hook", None, target, kind))
+
+    # --- holders
+
+    def _held(self, kind: str, id: int, holders: list[Holder]) -> None:
+        target = f"{PREFIXES.get(kind, kind)}:{id}"
+        fds: dict[str, list[int]] = {}
+        files: dict[tuple[str, str], list[Holder]] = {}
+        for holder in holders:
+            if holder.how == "fd":
+                fds.setdefault(self._process(holder), []).append(holder.fd or 0)
+            elif holder.how == "attachment":
+                if holder.pid is not None:
+                    files.setdefault((holder.kind or "", holder.target or ""), []).append(holder)
+                else:
+                    place = self._place(holder.kind or "", holder.target or "")
+                    if (place, target) not in self._runs:
+                        self._edge(place, target, "runs", True)
+            else:
+                self._by_object(holder, kind, id, target)
+        for process, numbers in fds.items():
+            self._edge(process, target, "holds", True, _fds(numbers), user=True)
+        for (hook, place), found in files.items():
+            self._edge(self._file(hook, place, found), target, "runs", True)
+
+    def _by_object(self, holder: Holder, kind: str, id: int, target: str) -> None:
+        """What another object holds, or a pin."""
+        match holder.how:
+            case "pin":
+                self._edge(self._pin(holder), target, "pins", True, user=True)
+            case "link":
+                self._linked(holder.link_id or 0, kind, id, target)
+            case "slot":
+                source = f"map:{holder.map_id}"
+                jump = self._type(source) == "prog_array"
+                edge = "tail-calls" if jump else "contains"
+                self._edge(source, target, edge, True, f"[{holder.slot}]", needs_user=jump)
+            case "program":
+                edge = {"btf": "types", "map": "uses"}.get(kind, "")
+                source = f"prog:{holder.prog_id}"
+                if not edge:  # a program that is to replace or trace this one, not attached yet
+                    edge = "replaces" if self._type(source) == "ext" else "traces"
+                self._edge(source, target, edge, True)
+            case "map":
+                edge = "types" if kind == "btf" else "contains"
+                self._edge(f"map:{holder.map_id}", target, edge, True)
+            case "kernel":
+                self._edge(
+                    self._add(Node("kernel:", "kernel", None, "", None)), target, "part", True
+                )
+
+    def _linked(self, link_id: int, kind: str, id: int, target: str) -> None:
+        link = self._links.get(link_id)
+        if kind == "map":
+            edge, user = _LINKED.get(link.type if link else LinkType.UNSPEC, ("attached-to", False))
+            self._edge(f"link:{link_id}", target, edge, True, user=user)
+            return
+        edge = "links"
+        if link is not None and link.prog_id != id and kind == "program":
+            record = self._by_link.get(link_id)
+            edge = "replaces" if record and record.kind == "freplace" else "traces"
+        self._edge(f"link:{link_id}", target, edge, True)
+
+    def _process(self, holder: Holder) -> str:
+        pid, comm = holder.pid, holder.comm or ""
+        return self._add(Node(f"pid:{pid}", "process", pid, comm, None))
+
+    def _pin(self, holder: Holder) -> str:
+        key = f"pin:{holder.words}"
+        if key not in self.nodes:
+            self._add(Node(key, "pin", None, holder.words, None))
+            if holder.mntns not in (None, self._own_mntns):
+                mounts = [mount for mount in self.told.places.mounts if mount.kind == "bpf"]
+                self._mounted(key, holder.mntns or 0, holder.path or "", mounts)
+        return key
+
+    def _mounted(self, key: str, mntns: int, path: str, mounts: list[Mount]) -> None:
+        """What is mounted nowhere in our own mount namespace goes with the others that have it."""
+        here = [m for m in mounts if m.mntns == mntns and (path + "/").startswith(m.path + "/")]
+        if not here:
+            return
+        device = max(here, key=lambda mount: len(mount.path)).device
+        spaces = dict.fromkeys(mount.mntns for mount in mounts if mount.device == device)
+        if self._own_mntns in spaces:
+            return
+        for inode in spaces:
+            name = str(inode)
+            source = self._add(Node(f"mntns:{name}", "mntns", None, name, None))
+            self._edge(source, key, "part", True)
+
+    def _file(self, hook: str, place: str, holders: list[Holder]) -> str:
+        """The socket or perf event that runs a program; one that several processes have is one."""
+        kind = _FILES.get(hook, "event")
+        opened = {(holder.pid, holder.fd) for holder in holders}
+        known = self._files.setdefault(f"{kind}:{place}", [])
+        for files, key in known:
+            if files == opened:
+                return key
+        key = f"{kind}:{place}" + (f"#{len(known) + 1}" if known else "")
+        known.append((opened, key))
+        self._add(Node(key, kind, None, place, hook))
+        fds: dict[str, list[int]] = {}
+        for holder in holders:
+            fds.setdefault(self._process(holder), []).append(holder.fd or 0)
+        for process, numbers in fds.items():
+            self._edge(process, key, "holds", True, _fds(numbers))
+        return key
+
+    # --- places in places
+
+    def _inside(self) -> None:
+        """A network namespace takes its devices along, a cgroup those below it."""
+        cgroups = sorted(node.name for node in self.nodes.values() if node.kind == "cgroup")
+        for node in [*self.nodes.values()]:
+            if node.kind == "device" and "@" in node.name:
+                netns = node.name.rpartition("@")[2]
+                source = self._add(Node(f"netns:{netns}", "netns", None, netns, None))
+                self._edge(source, node.key, "part", True)
+            elif node.kind == "cgroup":
+                above = [path for path in cgroups if _below(node.name, path)]
+                if above:
+                    self._edge(f"cgroup:{above[-1]}", node.key, "part", True)
+        if any(node.kind == "netns" for node in self.nodes.values()):
+            self._in_networks()
+        for process in self.told.places.processes:
+            key = f"mntns:{process.mntns}"
+            if key in self.nodes:
+                self._edge(self._known_process(process.pid), key, "in", True)
+
+    def _in_networks(self) -> None:
+        """A network namespace is there while a process is in it, or while it is mounted."""
+        for netns in self.told.places.netns:
+            key = f"netns:{netns.words.partition(' ')[2]}"
+            if key not in self.nodes:
+                continue
+            for pid in netns.pids:
+                self._edge(self._known_process(pid), key, "in", True)
+            for mount in self.told.places.mounts:
+                if mount.kind == "nsfs" and mount.root == f"net:[{netns.inode}]":
+                    name = self._add(Node(f"mount:{mount.reach}", "mount", None, mount.reach, None))
+                    self._edge(name, key, "names", True)
+                    if mount.mntns != self._own_mntns:
+                        self._mounted(name, mount.mntns, mount.path, [mount])
+
+    def _known_process(self, pid: int) -> str:
+        told = self.told.places.process(pid)
+        comm = "" if isinstance(told, Missing) else told.comm or ""
+        return self._add(Node(f"pid:{pid}", "process", pid, comm, None))
+
+    def _edge(
+        self, source: str, target: str, kind: str, keeps: bool, label: str = "",
+        *, user: bool = False, needs_user: bool = False,
+    ) -> None:  # fmt: skip
+        self.edges.append(Edge(source, target, kind, keeps, label, user, needs_user))
+
+
+def _objects(told: Relations) -> Iterator[Node]:
+    for program in told.programs:
+        name = program.full_name or program.name
+        yield Node(f"prog:{program.id}", "program", program.id, name, program.type)
+    for found in told.maps:
+        yield Node(f"map:{found.id}", "map", found.id, found.name, found.type)
+    for link in told.links:
+        yield Node(f"link:{link.id}", "link", link.id, "", link.type.label)
+    for types in told.btfs:
+        kernel = "kernel" if types.kernel else None
+        yield Node(f"btf:{types.id}", "btf", types.id, types.name or "", kernel)
+
+
+def _fds(numbers: list[int]) -> str:
+    return "fd " + ", ".join(map(str, sorted(numbers)))
+
+
+def _below(path: str, above: str) -> bool:
+    return path != above and path.startswith(above.rstrip("/") + "/")

@@ -1,0 +1,82 @@
+"""Why an object is still there: what keeps it, what would free it, what cannot be told."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from bpflens.snapshot.graph import KINDS, Edge, Indexed, Node
+from bpflens.snapshot.lifetime import Chain, Chains, ways_to_free
+
+MAPPED = ("array", "ringbuf", "user_ringbuf", "arena")
+"""Types of maps that a process can have in its memory, with the fd closed."""
+
+
+class Possibility(NamedTuple):
+    """Something that may keep an object and that nobody can see, and how to find out."""
+
+    what: str
+    how: str
+
+
+class Why(NamedTuple):
+    """What is known of why an object is alive."""
+
+    node: Node
+    chains: list[Chain]
+    """Every way from something that needs no keeper to the object, the shortest first."""
+    ways: list[list[Edge]]
+    """The smallest sets of references without which it would go; empty where there is none."""
+    complete: bool
+    """Whether all chains and all ways are here."""
+    cycle: list[Edge]
+    """What keeps it where no chain does: objects that keep one another."""
+    unseen: list[Possibility]
+    """What may keep it beside that."""
+
+
+def why(graph: Indexed, key: str) -> Why:
+    """Why the node with this key is there."""
+    node = graph.nodes[key]
+    chains = Chains(graph, key)
+    ways, complete = ways_to_free(graph, key, chains)
+    cycle = [] if chains.found else graph.keepers(key)
+    return Why(node, chains.found, ways, complete, cycle, _unseen(graph, node, bool(chains.found)))
+
+
+def _unseen(graph: Indexed, node: Node, explained: bool) -> list[Possibility]:
+    found = [
+        Possibility(words, "'bpflens doctor' tells what this user can see")
+        for words in graph.graph.unseen
+    ]
+    if explained or graph.keepers(node.key):
+        return found
+    found += [
+        Possibility("it is about to go: its last reference was given up just now", "look again"),
+        Possibility(
+            "an fd in flight: sent over a unix socket, not yet received",
+            "ss -xp shows unix sockets with unread data (Recv-Q)",
+        ),
+        Possibility(
+            "a file registered with io_uring and closed",
+            "grep UserFiles /proc/*/fdinfo/*",
+        ),
+    ]
+    if node.kind == "map" and node.type in MAPPED:
+        how = "grep bpf-map /proc/*/maps"
+        found.append(Possibility("a process that has it in its memory, and closed the fd", how))
+    if node.kind == "program":
+        found.append(
+            Possibility(
+                "a place that no call tells: a rule of iptables (xt_bpf), an infrared receiver",
+                "iptables-save | grep bpf, in each network namespace",
+            )
+        )
+    return found
+
+
+def undo(graph: Indexed, edge: Edge) -> str:
+    """What takes a reference away, in words: `pid 812 (nginx) closes fd 5`."""
+    words = KINDS[edge.kind].undo
+    source, target = graph.nodes[edge.source].words, graph.nodes[edge.target].words
+    label = edge.label or target
+    return words.format(source=source, target=target, label=label)
