@@ -16,7 +16,7 @@ _HOOKS = (AttachType.FLOW_DISSECTOR, AttachType.SK_LOOKUP)
 
 def look(visit: Visit) -> Iterator[Attachment | Failure]:
     """The programs of a network namespace. Since: 4.20 (sk_lookup: 5.9)."""
-    fd = visit.system.host.open(visit.netns.path)
+    fd = visit.system.host.open("/proc/thread-self/ns/net")
     try:
         for hook in _HOOKS:
             try:

@@ -6,7 +6,7 @@ import errno
 import importlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import ExitStack, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
@@ -91,21 +91,39 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
     modules = [importlib.import_module(f"bpflens.attach.{name}") for name in LOOKS]
     modules = [module for module in modules if places.loaded(*module.TYPES)]
     found: list[Found] = []
-    names: dict[tuple[int, int], str] = {}
+    known: dict[tuple[int, int], str] = {}
     for netns in places.netns if modules else ():
-        try:
-            with inside(places, netns):
+        with ExitStack() as stay:
+            try:
+                if not _enter(places, netns, stay):
+                    continue
                 visit = Visit(places, netns)
-                for module in modules:
-                    found += _looked(module, visit)
-        except (OSError, FormatError) as error:
-            if getattr(error, "errno", 0) not in _GONE:
+            except (OSError, FormatError) as error:
                 found.append(Failure("network", netns.words, str(error)))
-            continue
-        names |= {(netns.inode, device.ifindex): device.name for device in visit.devices.values()}
+                continue
+            for module in modules:
+                found += _looked(module, visit)
+        known |= {(netns.inode, ifindex): each.name for ifindex, each in visit.devices.items()}
     if modules:
-        places.devices = names
+        places.devices = known
     yield from _with_links(places, found)
+
+
+def _enter(places: Places, netns: Netns, stay: ExitStack) -> bool:
+    """Be in a network namespace until `stay` ends; in our own one, no right is needed. False where
+    it is gone. Raises OSError."""
+    if netns.own:
+        return True
+    ways = (netns.path, *(f"/proc/{pid}/ns/net" for pid in netns.pids))
+    for way in dict.fromkeys(ways):
+        try:
+            stay.enter_context(places.system.doors.net.entered(way))
+        except OSError as error:
+            if error.errno not in _GONE:
+                raise
+        else:
+            return True
+    return False
 
 
 def _looked(module: Any, visit: Visit) -> list[Found]:
@@ -119,11 +137,6 @@ def _looked(module: Any, visit: Visit) -> list[Found]:
     return found
 
 
-def inside(places: Places, netns: Netns) -> AbstractContextManager[None]:
-    """Being in a network namespace; in our own one is without any right. Raises OSError."""
-    return nullcontext() if netns.own else places.system.doors.net.entered(netns.path)
-
-
 def names(places: Places) -> dict[tuple[int, int], str]:
     """The name of every network device, by the inode number of its namespace and its index.
 
@@ -131,12 +144,10 @@ def names(places: Places) -> dict[tuple[int, int], str]:
     """
     found: dict[tuple[int, int], str] = {}
     for netns in places.netns:
-        try:
-            with inside(places, netns):
+        with ExitStack() as stay, suppress(OSError, FormatError):
+            if _enter(places, netns, stay):
                 there = devices(places.system, netns.suffix)
-        except (OSError, FormatError):
-            continue
-        found |= {(netns.inode, index): device.name for index, device in there.items()}
+                found |= {(netns.inode, ifindex): each.name for ifindex, each in there.items()}
     return found
 
 
