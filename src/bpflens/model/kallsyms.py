@@ -48,7 +48,7 @@ class Kallsyms:
         return self._word(line).split(b"\t")[0].decode(errors="replace")
 
     def place(self, address: int) -> str | None:
-        """Where an address lies: `vfs_read`, `vfs_read+0x10`, `xfs_file_read [xfs]`."""
+        """The code at an address: `vfs_read`, `vfs_read+0x10`, `xfs_file_read [xfs]`."""
         if not self._order:
             self._order = sorted(self._lines)
         key = b"%0*x" % (self._digits, address)
@@ -56,7 +56,10 @@ class Kallsyms:
         if at < 0:
             return None
         found = self._order[at]
-        line = self._asked[found] = self._lines[found]
+        line = self._lines[found]
+        if line[self._digits + 1 : self._digits + 2] not in b"tTwW":
+            return None  # data; nm(1) has the letters
+        self._asked[found] = line
         name, _, module = self._word(line).decode(errors="replace").partition("\t")
         offset = address - int(found, 16)
         return name + (f"+{offset:#x}" if offset else "") + (f" {module}" if module else "")

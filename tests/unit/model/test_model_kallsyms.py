@@ -29,6 +29,22 @@ def test_the_first_of_several_names_at_an_address_counts() -> None:
     assert symbols.name(0xFFFFFFFFC0000001) is None
 
 
+def test_an_address_inside_a_function_is_told_by_its_distance() -> None:
+    kernel = Kernel()
+    kernel.host.files[PATH] = LINES
+    system = kernel.system()
+    symbols = system.kallsyms()
+    assert not isinstance(symbols, Missing)
+    assert symbols.place(0xFFFFFFFF81000000) == "_stext"
+    assert symbols.place(0xFFFFFFFF81000044) == "__bpf_call_base+0x4"
+    assert symbols.place(0xFFFFFFFFC0000010) == "nf_hook+0x10 [nf_tables]"
+    assert symbols.place(0x1234) is None
+    kernel.host.files[PATH] = system.symbols_asked or b""
+    again = kernel.system().kallsyms()
+    assert not isinstance(again, Missing)
+    assert again.place(0xFFFFFFFFC0000010) == "nf_hook+0x10 [nf_tables]"
+
+
 def test_an_excerpt_answers_what_was_asked_and_no_more() -> None:
     kernel = Kernel()
     kernel.host.files[PATH] = LINES

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 
 from bpflens.abi.attrs import ProgLoad, RawTracepointOpen
@@ -11,8 +12,11 @@ from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import Cmd
 from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import MapInfo
+from bpflens.btf.types import Func
 from bpflens.errors import SyscallError
+from bpflens.model.btfobject import BtfObject
 from bpflens.model.link import LinkFacts
+from bpflens.model.parts import Missing
 from bpflens.model.system import System
 from bpflens.port.memory import Memory
 from bpflens.testing.attachments.suite import Expected, case
@@ -99,6 +103,34 @@ for _name, (_function, _attach) in functions.PLACES.items():
     case("lsm" if _name == "lsm" else "tracing", "" if _name == "lsm" else _name)(
         partial(at_function, _function, _attach)
     )
+
+
+@case("tracing", "function of a module")
+def function_of_a_module(bench: Bench) -> Expected:
+    traced_program(bench.calls, FUNCTION, A.TRACE_FENTRY)
+    with System(bench.doors) as system:
+        for module in system.btf_objects():
+            with module:
+                name = module.name()
+                if name != "vmlinux" and isinstance(name, str):
+                    for function, fd in at_module(bench, module):
+                        return linked(bench, fd, f"{function} [{name}]", A.TRACE_FENTRY.label)
+    raise NotOffered("no module has a function that can be traced")
+
+
+def at_module(bench: Bench, module: BtfObject) -> Iterator[tuple[str, int]]:
+    """A program at each function of a module that is passed only as its device is taken away."""
+    types = module.types()
+    for id in () if isinstance(types, Missing) else types.ids():
+        found = types[id]
+        if isinstance(found, Func) and found.name.endswith("_remove"):
+            attr = ProgLoad(
+                prog_type=P.TRACING, expected_attach_type=A.TRACE_FENTRY, attach_btf_id=id,
+                attach_prog_fd=module.fd,
+            )  # fmt: skip
+            with suppress(SyscallError):
+                prog = load(bench.calls, attr, code(RETURN_0))
+                yield found.name, functions.open_(bench.calls, prog)
 
 
 @case("tracing", "function of another program")

@@ -1,0 +1,215 @@
+"""What the kernel tells of links, of every type and every age."""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+
+import pytest
+
+from bpflens.abi.attrs import LinkById, ObjInfo
+from bpflens.abi.enums import AttachType as A
+from bpflens.abi.enums import Cmd, LinkType, MapType, PerfEventType
+from bpflens.abi.enums import ProgType as P
+from bpflens.attach.everything import find
+from bpflens.attach.places import Places
+from bpflens.attach.record import Attachment, Failure
+from bpflens.model.link import LinkFacts
+from bpflens.model.parts import Missing, Reason
+from bpflens.model.system import System
+from bpflens.port.doors import BpfPort, Doors
+from bpflens.port.memory import Memory
+from bpflens.port.tracer import traced
+from bpflens.testing.attachments import links
+from bpflens.testing.bench import TRACEPOINT, Cap
+from bpflens.testing.builders import map, program
+from bpflens.testing.conformance import functions, iterators, probes
+from bpflens.testing.hooks import Hook, link_id
+from bpflens.testing.kernel_types import traced_program
+from bpflens.testing.on_engine import EngineBench
+
+
+def facts(bench: EngineBench, fd: int) -> LinkFacts:
+    return links.told(bench, fd)
+
+
+@pytest.fixture
+def bench() -> EngineBench:
+    return EngineBench()
+
+
+def test_what_a_link_does_not_have_is_none_and_needs_no_reason(bench: EngineBench) -> None:
+    told = facts(bench, bench.calls.raw_tracepoint_open(
+        program(bench.calls, type=P.RAW_TRACEPOINT), TRACEPOINT))  # fmt: skip
+    assert (told.type, told.tp_name, told.cookie) == (LinkType.RAW_TRACEPOINT, TRACEPOINT, 0)
+    assert (told.cgroup_id, told.ifindex, told.missing, told.raw) == (None, None, {}, None)
+
+
+def test_an_iterator_has_the_parameters_of_its_target_alone(bench: EngineBench) -> None:
+    over = {name: facts(bench, iterators.over(bench.calls, name)) for name in ("bpf_map", "task")}
+    for told in over.values():
+        assert told.missing == {}
+        assert (told.map_id, told.tid, told.pid, told.cgroup_id, told.order) == (None,) * 5
+    words = struct.pack("=4I", 0, 1, 0, 0)
+    assert facts(bench, iterators.over(bench.calls, "task", words)).pid == 1
+
+
+def test_many_probes_are_all_told(bench: EngineBench) -> None:
+    told = facts(bench, probes.at_functions(bench.calls, ["vfs_open", "vfs_unlink"], [7, 9]))
+    assert told.probe_count == 2
+    assert told.addrs is not None
+    assert told.cookies is not None
+    assert len(told.addrs) == 2
+    assert sorted(told.cookies) == [7, 9]
+    places = facts(bench, probes.at_places(bench, [64, 128], [1, 2]))
+    assert (places.path, places.offsets) == (bench.executable(), [64, 128])
+    assert (places.cookies, places.pid, places.probe_count) == ([1, 2], 0, 2)
+
+
+def test_hidden_addresses_are_missing_and_not_zero(bench: EngineBench) -> None:
+    fd = probes.at_functions(bench.calls, ["vfs_open"])
+    lesser = bench.engine.task(uid=0, caps=[Cap.BPF, Cap.SYS_ADMIN])
+    lesser.files = bench.task.files
+    with System(lesser.doors()) as system, system.link(link_id(bench.calls, fd)) as link:
+        told = link.info()
+    assert told.addrs is None
+    assert told.missing["addrs"].reason is Reason.RESTRICTED
+    assert told.probe_count == 1
+
+
+@pytest.mark.parametrize("release", ["6.12", "6.1"])
+def test_what_an_older_kernel_does_not_tell_is_not_zero(release: str) -> None:
+    bench = EngineBench(release)
+    point = bench.calls.raw_tracepoint_open(program(bench.calls, type=P.RAW_TRACEPOINT), TRACEPOINT)
+    told = facts(bench, point)
+    assert (told.cookie, told.missing["cookie"].reason) == (None, Reason.UNSUPPORTED)
+    prog = traced_program(bench.calls, "vfs_unlink", A.TRACE_FENTRY)
+    told = facts(bench, functions.open_(bench.calls, prog))
+    assert told.target_btf_id
+    assert (told.cookie, "cookie" in told.missing) in ((None, True), (0, False))
+
+
+def test_before_6_6_a_perf_event_says_nothing_of_itself() -> None:
+    bench = EngineBench("6.1")
+    told = facts(bench, probes.at_event(bench, bench.ticks(), type=P.PERF_EVENT))
+    assert (told.type, told.perf_event_type) == (LinkType.PERF_EVENT, None)
+    assert told.missing["perf_event_type"].reason is Reason.UNSUPPORTED
+
+
+def test_a_perf_event_has_the_facts_of_its_kind(bench: EngineBench) -> None:
+    event = bench.probe("uprobe", bench.executable(), 64, back=True)
+    told = facts(bench, probes.at_event(bench, event, 5))
+    assert told.perf_event_type is PerfEventType.URETPROBE
+    assert (told.file_name, told.offset, told.cookie) == (bench.executable(), 64, 5)
+    assert (told.func_name, told.addr, told.missing) == (None, None, {})
+
+
+# --- what goes wrong, and what is new
+
+
+class Meddled:
+    """A `BpfPort` on which links are of a type of tomorrow, or cannot be opened."""
+
+    def __init__(self, inner: BpfPort, type: int = 0, refused: int = 0, code: int = 0) -> None:
+        self.inner = inner
+        self.type = type
+        self.refused = refused
+        self.code = code
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        if cmd == Cmd.LINK_GET_FD_BY_ID:
+            asked_for = LinkById.decode(mem.read(attr, size)).link_id
+            if asked_for == self.refused:
+                raise OSError(self.code, os.strerror(self.code))
+        if cmd == Cmd.LINK_GET_NEXT_ID and self.code and not self.refused:
+            raise OSError(self.code, os.strerror(self.code))
+        result = self.inner.bpf(cmd, attr, size, mem)
+        if cmd == Cmd.OBJ_GET_INFO_BY_FD and self.type:
+            asked = ObjInfo.decode(mem.read(attr, size))
+            if mem.read(asked.info, 4) == struct.pack("=I", LinkType.RAW_TRACEPOINT):
+                mem.write(asked.info, struct.pack("=I", self.type))
+        return result
+
+    def close(self, fd: int) -> None:
+        self.inner.close(fd)
+
+
+def meddled(bench: EngineBench, **how: int) -> Places:
+    doors = bench.doors
+    return Places(System(Doors(Meddled(doors.bpf, **how), doors.host, doors.net, doors.bulk)))
+
+
+def two_links(bench: EngineBench) -> list[int]:
+    fds = (
+        bench.calls.raw_tracepoint_open(program(bench.calls, type=P.RAW_TRACEPOINT), TRACEPOINT)
+        for _ in range(2)
+    )
+    return [link_id(bench.calls, fd) for fd in fds]
+
+
+def test_a_type_of_tomorrow_shows_number_program_and_bytes(bench: EngineBench) -> None:
+    ids = two_links(bench)
+    places = meddled(bench, type=99)
+    told = places.links[0]
+    assert (told.id, told.type, told.type.label, told.prog_id) == (ids[0], 99, "unknown_99", 1)
+    assert told.raw is not None
+    assert len(told.raw) == 64 - 12
+    found = [each for each in find(places) if isinstance(each, Attachment) and each.link_id]
+    assert [(each.kind, each.target) for each in found] == [("unknown", "link type 99")] * 2
+
+
+@pytest.mark.parametrize("code", [errno.EPERM, errno.EIO])
+def test_one_link_that_cannot_be_read_ends_nothing(bench: EngineBench, code: int) -> None:
+    first, second = two_links(bench)
+    places = meddled(bench, refused=first, code=code)
+    assert [each.id for each in places.links] == [second]
+    failed = [each for each in find(places) if isinstance(each, Failure)]
+    assert [(each.kind, each.target) for each in failed] == [("links", f"link {first}")]
+
+
+def test_a_link_that_went_meanwhile_is_no_failure(bench: EngineBench) -> None:
+    first, second = two_links(bench)
+    places = meddled(bench, refused=first, code=errno.ENOENT)
+    assert [each.id for each in places.links] == [second]
+    assert places.link_failures == []
+
+
+def test_where_links_cannot_be_listed_that_is_one_failure(bench: EngineBench) -> None:
+    two_links(bench)
+    places = meddled(bench, code=errno.EPERM)
+    assert places.links == []
+    assert [what for what, _ in places.link_failures] == ["links"]
+
+
+def test_a_detached_link_is_no_attachment(bench: EngineBench) -> None:
+    hook = Hook(bench.calls, map(bench.calls, MapType.SOCKMAP), A.SK_MSG_VERDICT)
+    fd = hook.link(program(bench.calls, "r0 = 1; exit", P.SK_MSG))
+    with System(bench.doors) as system:
+        assert any(isinstance(e, Attachment) and e.link_id == 1 for e in find(Places(system)))
+        with system.link(1) as link:
+            assert link.info().map_id == 1
+            link.detach()
+            assert link.info().map_id == 1  # as it was asked before
+            link.basic(fresh=True)
+            assert link.info().map_id == 0
+        assert not [e for e in find(Places(system)) if isinstance(e, Attachment)]
+    assert fd
+
+
+def test_the_calls_of_a_list_are_few(bench: EngineBench) -> None:
+    for _ in range(50):
+        iterators.over(bench.calls, "bpf_map")
+    lines: list[str] = []
+    with System(traced(bench.doors, lines.append)) as system:
+        assert len(Places(system).links) == 50
+    assert len(lines) == 50 * 5 + 1  # next ID, open, info, name, close
+
+
+def test_missing_is_said_of_the_attachment() -> None:
+    bench = EngineBench("6.1")
+    probes.at_functions(bench.calls, ["vfs_open"])
+    with System(bench.doors) as system:
+        (found,) = [e for e in find(Places(system)) if isinstance(e, Attachment)]
+    assert (found.kind, found.target) == ("kprobe_multi", "kernel functions")
+    assert found.missing["target"].startswith(str(Missing(Reason.UNSUPPORTED)))
