@@ -212,7 +212,8 @@ def _query(
         unknown.add(type)  # this kernel does not have it: no other cgroup is asked
         return []
     links = {prog: list(ids) for prog, ids in linked.get((id, type), {}).items()}
-    # A program is there once without a link, and once with each of its links.
+    # A program is there once without a link, and once with each of its links; which of several
+    # stands where is not told.
     return [
         Entry(id, prog, links[prog].pop(0) if links.get(prog) else 0, type, told.flags)
         for prog in order

@@ -47,7 +47,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
     if not places.loaded(ProgType.KPROBE, ProgType.TRACEPOINT, ProgType.PERF_EVENT):
         return
     targets = Targets(places)
-    held: dict[Event, list[OpenFile]] = {}
+    held: dict[int | None, dict[Event, list[OpenFile]]] = {}
     for file in places.files.rows:
         if file.kind != FileKind.PERF_EVENT:
             continue
@@ -57,24 +57,67 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
             yield Failure("perf_event", "perf events", f"{error} (needs CAP_SYS_ADMIN)")
             break
         if found:
-            held.setdefault(found, []).append(file)
-    for event, files in held.items():
-        links = [link for link in places.links if _may_hold(link, event)]
+            held.setdefault(found.prog_id, {}).setdefault(found, []).append(file)
+    for prog_id, events in held.items():
+        links = [link for link in places.links if _may_be_of(link, prog_id)]
+        look = _beside_silent if any(map(_is_silent, links)) else _beside
+        yield from look(places, events, links)
+
+
+def _may_be_of(link: LinkFacts, prog_id: int | None) -> bool:
+    return link.type is LinkType.PERF_EVENT and prog_id in (None, link.prog_id)
+
+
+def _is_silent(link: LinkFacts) -> bool:
+    """Whether a link does not tell where it is. Before: 6.6."""
+    return link.perf_event_type is None
+
+
+def _beside(
+    places: Places, events: dict[Event, list[OpenFile]], links: list[LinkFacts]
+) -> Iterator[Attachment]:
+    """The events that no link of the program tells of: at the same place there are more events than
+    links."""
+    for event, files in events.items():
         # Only a link can give a program a cookie.
         free = [file for file in files if not file.cookie]
-        spare = len(links) - _distinct([file for file in files if file.cookie])
-        link_id = None
-        if _distinct(free) <= spare:
-            if len(links) > 1 or links[0].perf_event_type is not None:
-                continue  # the links tell of them, and where they are
-            link_id, free = links[0].id, files
-        elif not free:
-            continue
-        holder = ", ".join(places.file_words(file.pid, file.fd) for file in free)
-        yield Attachment(
-            event.prog_id, event.kind, event.target, None, [], "perf_fd", link_id,
-            event.attach_type, None, holder, dict(event.missing),
-        )  # fmt: skip
+        there = sum(_is_at(link, event) for link in links)
+        if free and _distinct(free) > there - _distinct([file for file in files if file.cookie]):
+            yield _attachment(places, event, free, None)
+
+
+def _beside_silent(
+    places: Places, events: dict[Event, list[OpenFile]], links: list[LinkFacts]
+) -> Iterator[Attachment]:
+    """Every event: the links do not tell where they are."""
+    all = [file for files in events.values() for file in files]
+    by_link = _distinct([file for file in all if file.cookie])
+    ids = ", ".join(str(link.id) for link in links)
+    why = {"link_id": str(Missing(Reason.UNSUPPORTED, f"links {ids} do not tell where they are"))}
+    for event, files in events.items():
+        for linked in (True, False):
+            some = [file for file in files if bool(file.cookie) is linked]
+            if not some:
+                continue
+            found = _attachment(places, event, some, None)
+            if not linked and by_link == len(links):
+                yield found
+            elif len(links) == 1 and (linked or _distinct(all) == 1):
+                yield found._replace(link_id=links[0].id)
+            else:
+                yield found._replace(missing=found.missing | why)
+    if len(links) > 1:  # so many of them are told of
+        places.told.update(link.id for link in links[: _distinct(all)])
+
+
+def _attachment(
+    places: Places, event: Event, files: list[OpenFile], link_id: int | None
+) -> Attachment:
+    holder = ", ".join(places.file_words(file.pid, file.fd) for file in files)
+    return Attachment(
+        event.prog_id, event.kind, event.target, None, [], "perf_fd", link_id,
+        event.attach_type, None, holder, dict(event.missing),
+    )  # fmt: skip
 
 
 def _event(targets: Targets, file: OpenFile) -> Event | None:
@@ -125,18 +168,14 @@ def _distinct(files: list[OpenFile]) -> int:
     return len({file.event.event if file.event else 0 for file in files})
 
 
-def _may_hold(link: LinkFacts, event: Event) -> bool:
-    """Whether a link may be what holds the program there."""
-    if link.type is not LinkType.PERF_EVENT or event.prog_id not in (None, link.prog_id):
-        return False
-    if link.perf_event_type is None:  # before 6.6 it does not tell where it is
-        return True
+def _is_at(link: LinkFacts, event: Event) -> bool:
+    """Whether a link that tells its place is at this one."""
     if event.kind == "perf_event":
         there = event_words(link.event_type or 0, link.config or 0)
         is_event = link.perf_event_type is PerfEventType.EVENT
         return is_event and (event.prog_id is None or event.target == there)
-    name = link.tp_name or link.func_name or link.file_name or ""
     if event.kind == "tracepoint":
-        return link.perf_event_type is PerfEventType.TRACEPOINT and name == event.target
-    same = link.perf_event_type.label == event.attach_type
+        return link.tp_name == event.target
+    name = link.func_name or link.file_name or ""
+    same = link.perf_event_type is not None and link.perf_event_type.label == event.attach_type
     return same and (not name or event.target.partition("+")[0] == name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from bpflens.abi.attrs import LinkCreatePerfEvent
 from bpflens.abi.enums import AttachType, ProgType
-from bpflens.abi.infos import PerfEventLinkInfo
 from bpflens.errors import SyscallError
 from bpflens.testing.attachments.suite import Expected, case
 from bpflens.testing.bench import TRACEPOINT, Bench, NotOffered
@@ -83,15 +82,9 @@ def mixed(bench: Bench) -> list[Expected]:
     link = bench.calls.link_create(attr)
     bench.set_event(second, prog)
     return [
-        Expected(id, _told(bench, link, "dummy"), via="link", link_id=link_id(bench.calls, link)),
+        Expected(id, "dummy", link_id=link_id(bench.calls, link)),
         Expected(id, "dummy", via="perf_fd", holder=f"fd {second}"),
     ]
-
-
-def _told(bench: Bench, link: int, target: str) -> str:
-    """What stands for the place of a link: before 6.6 the kernel does not tell it."""
-    told = bench.calls.info(link, PerfEventLinkInfo)
-    return target if told.perf_event_type else "perf event"
 
 
 @case("tracepoint", "an event that a link holds")
@@ -106,3 +99,15 @@ def linked(bench: Bench) -> Expected:
     except SyscallError as error:
         raise NotOffered(f"this kernel has no links to perf events: {error}") from error
     return Expected(id_of(bench.calls, prog), TRACEPOINT, link_id=link_id(bench.calls, link))
+
+
+@case("uprobe", "one program at two places, by links")
+def linked_twice(bench: Bench) -> list[Expected]:
+    prog = program(bench.calls, type=ProgType.KPROBE)
+    path = bench.executable()
+    for at in (0x100, 0x200):
+        event = bench.probe("uprobe", path, at)
+        attr = LinkCreatePerfEvent(prog_fd=prog, target_fd=event, attach_type=AttachType.PERF_EVENT)
+        bench.calls.link_create(attr)
+    id = id_of(bench.calls, prog)
+    return [Expected(id, f"{path}+{at:#x}", attach_type="uprobe") for at in (0x100, 0x200)]
