@@ -265,6 +265,8 @@ def test_an_object_that_is_adapted_to_the_kernel_is_matched_without_its_tag(
             if item["id"] == id
         ]
         assert found["by"] == ["BTF", "instructions"]
+        # What CO-RE adapted is compared up to that.
+        assert found["insns_same"] == found["insns"] > 30
         # The same name with other content is no match.
         source = (SOURCES / "core.c").read_text()
         other = tmp_path / "other.c"

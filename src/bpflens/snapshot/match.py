@@ -185,58 +185,64 @@ def keys(insns: list[Insn], program: ObjectProgram) -> list[Key]:
             else:
                 found.append(("call", program.kfuncs.get(at, "") or insn.src))
         else:
-            found.append(_key(insn, wide, at in program.adapted))
+            found.append(_adapted_key(insn) if at in program.adapted else _key(insn, wide))
     return found
 
 
-def loaded_keys(code: Code) -> list[Key]:
-    """The same of a program as the kernel tells it."""
-    found: list[Key] = []
-    for at, insn, wide in steps(code.insns):
-        del at
+def loaded_keys(code: Code) -> list[tuple[Key, ...]]:
+    """The same of a program as the kernel tells it: what each instruction may have been."""
+    found: list[tuple[Key, ...]] = []
+    for _, insn, wide in steps(code.insns):
         if insn.code == op.HELPER_CALL:
             name = code.call_name(insn) or ""
             if insn.src == op.PSEUDO_CALL:
-                found.append(("call", insn.src))
+                found.append((("call", insn.src),))
             elif insn.src:
-                found.append(("call", name))
+                found.append((("call", name),))
             else:
                 known = HELPERS.get(insn.imm) or helper_of(name)
-                found.append(("call", known))
+                found.append((("call", known),))
         else:
-            found.append(_key(insn, wide, False))
+            found.append((_key(insn, wide), _adapted_key(insn)))
     return found
 
 
-def _key(insn: Insn, wide: int | None, adapted: bool) -> Key:
-    """Without maps, and without the distances of jumps, which change when code is patched.
+def _adapted_key(insn: Insn) -> Key:
+    """What the loader leaves as it is where CO-RE adapts an instruction: what it does, and with
+    which registers (bpf_core_patch_insn() in libbpf's relo_core.c)."""
+    kind = op.class_of(insn.code)
+    accesses = kind in (op.LDX, op.ST, op.STX)  # the size of a member may be adapted, too
+    # What the instruction loads becomes the address of a kernel's variable by its `src`.
+    src = 0 if insn.code == op.LD_IMM64 else insn.src
+    return ("adapted", kind if accesses else insn.code, insn.dst, src)
 
-    What CO-RE may have adapted is the operation and its registers alone.
-    """
+
+def _key(insn: Insn, wide: int | None) -> Key:
+    """Without maps, and without the distances of jumps, which change when code is patched."""
     code, dst, src, off, imm = insn
     if code == op.LD_IMM64:
         return (code, dst, src) if src else (code, dst, wide)
     if op.class_of(code) in (op.JMP, op.JMP32):
         return (code, dst, src, imm)
     if op.class_of(code) in (op.LDX, op.ST, op.STX):
-        # the operand's size and place may be adapted, and a context access is rewritten
-        return (op.class_of(code), dst, src, None if adapted else off, imm)
-    return (code, dst, src, off, None if adapted else imm)
+        return (op.class_of(code), dst, src, off, imm)  # a context access is rewritten
+    return (code, dst, src, off, imm)
 
 
-def in_order(left: list[Key], right: list[Key]) -> int | None:
-    """How many of `right` stand in `left` in the same order; None where that takes too long.
+def in_order(left: list[Key], right: list[tuple[Key, ...]]) -> int | None:
+    """How many of `right`, each by any of its keys, stand in `left` in the same order; None where
+    that takes too long.
 
     The longest common subsequence (Hunt and Szymanski, 1977).
     """
     places: dict[Key, list[int]] = {}
     for at, key in enumerate(left):
         places.setdefault(key, []).append(at)
-    if sum(len(places.get(key, ())) for key in right) > MOST_PAIRS:
+    if sum(len(places.get(key, ())) for keys in right for key in keys) > MOST_PAIRS:
         return None
     ends: list[int] = []
-    for key in right:
-        for at in reversed(places.get(key, ())):
+    for keys in right:
+        for at in sorted((at for key in keys for at in places.get(key, ())), reverse=True):
             place = bisect_left(ends, at)
             if place == len(ends):
                 ends.append(at)

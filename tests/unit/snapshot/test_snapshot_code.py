@@ -13,7 +13,7 @@ from bpflens.present.code import explanation, listing, machine_listing, remark
 from bpflens.snapshot import machine
 from bpflens.snapshot.code import Code
 from bpflens.snapshot.explain import statements
-from bpflens.snapshot.match import in_order
+from bpflens.snapshot.match import Key, in_order
 from bpflens.snapshot.names import Names
 from tests.unit.scripted import Kernel
 from tests.unit.scripted_code import BASE, MAIN, code_kernel
@@ -168,10 +168,15 @@ def test_an_interpreted_program_has_no_machine_code(kernel: Kernel) -> None:
 
 
 def test_what_stands_in_the_same_order_is_counted() -> None:
-    keys = [(letter,) for letter in "abcabd"]
-    assert in_order(keys, keys) == 6  # type: ignore[arg-type]
-    assert in_order(keys, [(letter,) for letter in "xaxbxxd"]) == 3  # type: ignore[arg-type]
-    assert in_order(keys, [(letter,) for letter in "dcba"]) == 2  # type: ignore[arg-type]
-    assert in_order([], keys) == 0  # type: ignore[arg-type]
-    many = [("a",)] * 3000
-    assert in_order(many, many) is None  # type: ignore[arg-type]
+    def found(left: str, *right: str) -> int | None:
+        keys: list[tuple[Key, ...]] = [tuple((key,) for key in each) for each in right]
+        return in_order([(letter,) for letter in left], keys)
+
+    assert found("abcabd", *"abcabd") == 6
+    assert found("abcabd", *"xaxbxxd") == 3
+    assert found("abcabd", *"dcba") == 2
+    assert found("", *"abcabd") == 0
+    assert found("a" * 3000, *"a" * 3000) is None
+    # An instruction that may have been adapted stands for two keys.
+    assert found("aBc", "aA", "bB", "cC") == 3
+    assert found("AaA", "aA", "aA") == 2
