@@ -1,0 +1,1 @@
+"""What the demo scene is made of, one theme a file."""
