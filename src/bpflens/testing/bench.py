@@ -27,6 +27,10 @@ that code all the time (sched_switch), an emulated machine sooner or later trips
 """
 
 
+NOBODY = 65534
+"""A user who owns nothing."""
+
+
 class NotOffered(Exception):
     """This bench has no such thing; the message says which, and why."""
 
@@ -190,6 +194,15 @@ class Bench(ABC):
         """An fd of a new socket: `udp` (bound), `shared` (the same with SO_REUSEPORT), `tcp`
         (listening), `unix` or `xdp`."""
         raise NotOffered("no sockets")
+
+    def bound_socket(self, kind: str, shared: bool = False) -> tuple[int, str]:
+        """An fd of a new socket of a kind in `testing.sockets`, and what lists call it; `shared`:
+        with SO_REUSEPORT."""
+        raise NotOffered("no sockets")
+
+    def stranger(self, *fds: int) -> int:
+        """The pid of a new process of another user that has these files, by the same numbers."""
+        raise NotOffered("no other processes")
 
     def choose_socket(self, socket: int, prog: int | None) -> None:
         """setsockopt(SO_ATTACH_REUSEPORT_EBPF), None detaches. Raises OSError."""

@@ -13,16 +13,19 @@ from bpflens.abi.netlink import NETLINK_ROUTE
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Int
 from bpflens.engine.cgroups import Cgroup as EngineCgroup
+from bpflens.engine.creds import Creds
 from bpflens.engine.engine import Engine
 from bpflens.engine.files import O_RDONLY, O_RDWR, File, Node
 from bpflens.engine.net import Socket
 from bpflens.engine.perf import PerfEvent
 from bpflens.engine.progs.prog import Prog
 from bpflens.port.calls import Calls
-from bpflens.testing import rtnetlink
-from bpflens.testing.bench import TRACEPOINT, Bench, Cgroup, Guest
+from bpflens.testing import rtnetlink, sockets
+from bpflens.testing.bench import NOBODY, TRACEPOINT, Bench, Cgroup, Guest
 
 BPFFS = "/sys/fs/bpf"
+PORT = 1024
+"""The first that anyone may have."""
 
 
 def few_types() -> bytes:
@@ -217,7 +220,24 @@ class EngineBench(Bench):
         udp = kind in ("udp", "shared")
         family = kind if kind in ("unix", "xdp") else "inet"
         shared = kind == "shared"
-        return self._open(Socket(7, established=udp, reuseport=shared, family=family))
+        netns = self.task.netns
+        made = Socket(7, established=udp, reuseport=shared, family=family, netns=netns)
+        return self._open(made)
+
+    def bound_socket(self, kind: str, shared: bool = False) -> tuple[int, str]:
+        name = {"unix": "/run/bench", "abstract": "@bench"}.get(kind, "")
+        ifindex = self.device() if kind == "packet" else 0
+        if ifindex:
+            name = self.task.netns.devices[ifindex].name
+        row = sockets.row(kind, PORT, name, ifindex)
+        made = Socket(7, reuseport=shared, row=row, netns=self.task.netns)
+        return self._open(made), sockets.words(kind, PORT, name, made.inode)
+
+    def stranger(self, *fds: int) -> int:
+        child = self.task.fork(Creds(NOBODY, NOBODY), comm="sleep")
+        for fd in set(child.files.files) - set(fds):
+            child.files.close(fd)
+        return child.pid
 
     def choose_socket(self, socket: int, prog: int | None) -> None:
         found = self.task.files.get(socket, Socket)

@@ -23,8 +23,8 @@ from bpflens.linux.doors import doors
 from bpflens.port.calls import Calls
 from bpflens.port.doors import BpfPort
 from bpflens.port.memory import Memory
-from bpflens.testing import namespaces, rtnetlink, user_namespace
-from bpflens.testing.bench import Bench, Cgroup, Guest, NotOffered
+from bpflens.testing import namespaces, rtnetlink, sockets, user_namespace
+from bpflens.testing.bench import NOBODY, Bench, Cgroup, Guest, NotOffered
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -263,6 +263,34 @@ class LinuxBench(Bench):
         if kind == "tcp":
             made.listen()
         return self._keep(made.detach())
+
+    def bound_socket(self, kind: str, shared: bool = False) -> tuple[int, str]:
+        name = f"@bench{os.getpid()}-{self._count}" if kind == "abstract" else ""
+        if kind == "unix":
+            name = self._folder_for("socket") + "/it"
+        elif kind == "packet":
+            name = socket.if_indextoname(self.device())
+        try:
+            made = sockets.opened(kind, name, shared)
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT):
+                raise
+            raise NotOffered(f"this kernel has no {kind} sockets: {error.strerror}") from None
+        bound = made.getsockname()[1] if sockets.FAMILIES[kind].local else 0
+        fd = self._keep(made.detach())
+        return fd, sockets.words(kind, bound, name, os.fstat(fd).st_ino)
+
+    def stranger(self, *fds: int) -> int:
+        import subprocess
+
+        child = subprocess.Popen(["/bin/sleep", "600"], pass_fds=fds, user=NOBODY)
+
+        def end() -> None:
+            child.kill()
+            child.wait()
+
+        self._undo.append(end)
+        return child.pid
 
     def map_memory(
         self, fd: int, length: int, write: bool = False, offset: int = 0
