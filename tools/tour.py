@@ -51,7 +51,14 @@ def show(*arguments: str) -> None:
     print(flush=True)
 
 
+TIES: tuple[list[str], ...] = (
+    ["attach", "list"],
+    ["orphans"],
+)
+"""What is shown of a kernel that answers whatever is asked: not of a recording."""
+
 DEMO_CLOSER: tuple[list[str], ...] = (
+    ["why", "prog", "name:only_port_80"],
     ["prog", "dump", "name:xdp_balance"],
     ["map", "dump", "name:backends"],
 )
@@ -60,12 +67,12 @@ DEMO_CLOSER: tuple[list[str], ...] = (
 
 def main() -> int:
     print("== a small machine in Python (bpflens --on engine:demo) ==\n", flush=True)
-    for command in (*LOOK, *DEMO_CLOSER):
+    for command in (*LOOK, *TIES, *DEMO_CLOSER):
         show("--on", DEMO, *command)
     print("== this machine ==\n", flush=True)
     asked = bpflens("prog", "list", "--jsonl", quiet=True)
     if asked.returncode in (0, 1) and asked.stdout.strip():
-        for command in LOOK:
+        for command in (*LOOK, *TIES):
             show(*command)
         return 0
     if asked.returncode in (0, 1):
