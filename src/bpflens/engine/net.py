@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
     from bpflens.engine.links.mprog import Mprog
     from bpflens.engine.progs.prog import Prog
+    from bpflens.engine.routes import Route
 
 UPDATE_IF_NOEXIST, SKB, DRV, HW, REPLACE = 1, 2, 4, 8, 16
 """XDP_FLAGS_* (include/uapi/linux/if_link.h)."""
@@ -219,6 +220,10 @@ class Device:
         self.tcx.clear()
         if self.clsact:
             self.clsact.clear()
+        for route in list(self.netns.routes):
+            if route.device is self:
+                self.netns.routes.remove(route)
+                route.release()
         for found in list(self.netns.engine.ids["map"].objects.values()):
             gone = getattr(found, "device_gone", None)
             if gone:
@@ -253,7 +258,7 @@ class NetNs(Node):
     Tasks in it, its names, open files of it and sockets keep it; its devices go with it.
     """
 
-    __slots__ = ("_next", "devices", "engine", "filters", "hooks", "inode", "users")
+    __slots__ = ("_next", "devices", "engine", "filters", "hooks", "inode", "routes", "users")
 
     mnt_id: ClassVar[int] = 3
 
@@ -265,6 +270,7 @@ class NetNs(Node):
         self.hooks: dict[int, list[Any]] = {}
         self.filters: list[Any] = []
         """Links of netfilter programs."""
+        self.routes: list[Route] = []
         self._next = 1
         self.add("lo", native=False)
 
