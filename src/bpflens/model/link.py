@@ -8,6 +8,8 @@ own bytes are still there: that is another thing than zero.
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
 from bpflens.abi.enums import LinkType, PerfEventType
@@ -172,7 +174,7 @@ def _ask(
     count = int(_fields(record, told).get("count") or 0)
     if "count" in layout and not count:  # before 6.6 nothing of many probes is told
         return {}, {"count": _UNTOLD}
-    asked = bytearray(_MARK[at % 8] if at >= _HEAD else 0 for at in range(len(told)))
+    asked = bytearray((bytes(_HEAD) + _MARK * (len(told) // 8))[: len(told)])
     texts = _TEXTS | (_PERF_TEXTS if link.type is LinkType.PERF_EVENT else {})
     buffers: dict[str, bytearray] = {}
     mem = Memory()
@@ -222,15 +224,22 @@ def _filled(
 
 def _fields(record: type[Record], told: bytes) -> dict[str, Any]:
     """The numbers of the link's own part, as far as the kernel tells them."""
-    decoded = record.decode(told)
-    return {
-        name: getattr(decoded, name)
+    names, take = _numbers(record, len(told))
+    return dict(zip(names, take(record.decode(told)), strict=True)) if names else {}
+
+
+@lru_cache
+def _numbers(record: type[Record], size: int) -> tuple[list[str], Callable[[Record], Any]]:
+    """The fields of the link's own part that are numbers and end within `size`; what takes them."""
+    names = [
+        name
         for name, field in record.__layout__.items()
         if LinkInfo.__size__ <= field.offset
-        and field.end <= len(told)
+        and field.end <= size
         and field.kind != "Ptr"
         and not name.startswith("pad_")
-    }
+    ]
+    return names, lambda decoded: [getattr(decoded, name) for name in names]
 
 
 def _put(buffer: bytearray, field: Field, value: int) -> None:
