@@ -9,6 +9,7 @@ from bpflens.abi.attrs import (
     LinkCreateNetfilter,
     LinkCreatePerfEvent,
     LinkCreateTcx,
+    LinkCreateUprobeMulti,
     LinkDetach,
     LinkUpdate,
     ProgAttach,
@@ -23,6 +24,7 @@ from bpflens.insn import encode
 from bpflens.insn.build import R0, exit_, mov
 from tests.twin.choices import SURROUNDINGS, Choices, Thing
 from tests.twin.steps import Buffer, Ids, Named, Step
+from tests.twin.surroundings import FOLDER, PROBED
 
 A, P = AttachType, ProgType
 CGROUP, CHILD, NETNS, PERF = -6, -8, -7, -5
@@ -46,7 +48,9 @@ KINDS: tuple[tuple[int, int, tuple[int, ...]], ...] = (
     (P.SK_SKB, 0, (A.SK_SKB_VERDICT, A.SK_SKB_STREAM_VERDICT, A.SK_SKB_STREAM_PARSER)),
     (P.PERF_EVENT, 0, (A.PERF_EVENT,)),
     (P.RAW_TRACEPOINT, 0, (A.TRACE_RAW_TP,)),
+    (P.KPROBE, A.TRACE_UPROBE_MULTI, (A.TRACE_UPROBE_MULTI,)),
 )
+_PATHS = (*(PROBED,) * 20, FOLDER, f"{FOLDER}/none", "")
 ATTACHES: dict[int, tuple[int, ...]] = {}
 for _type, _attach, _where in KINDS:
     ATTACHES[_type] = (*ATTACHES.get(_type, ()), *_where)
@@ -118,8 +122,36 @@ class Attachments(Choices):
         of = self.like(type) if kind == "prog" else self.fd("link")[0]
         names.append(Named(offset, kind if flags & 32 else "fd", of))
 
+    def uprobes(self, thing: Thing) -> Step:
+        """A link to many places of a file."""
+        count = self.pick(1, 1, 2, 3) if not self.rarely() else 0
+        names = [Named(0, "fd", thing.step if not self.rarely(0.03) else self.fd("map")[0])]
+        buffers = [Buffer(self.random.choice(_PATHS).encode() + b"\0")]
+        for usual, other in (((0, 64, 128, 4096), 4097), ((0, 0, 0, 0, 2), 3), ((0, 7), 8)):
+            numbers = [
+                other if self.rarely(0.02) else self.pick(*usual) for _ in range(max(count, 1))
+            ]
+            buffers.append(Buffer(b"".join(n.to_bytes(8, "little") for n in numbers)))
+        for at in (0, 1):
+            self.pointer(names, 16 + 8 * at, at)
+        for at, chance in ((2, 0.15), (3, 0.5)):
+            if self.rarely(chance):
+                self.pointer(names, 16 + 8 * at, at)
+        record = LinkCreateUprobeMulti(
+            attach_type=self.where(P.KPROBE), flags=int(self.rarely()), cnt=count,
+            uprobe_multi_flags=self.pick(0, 0, 0, 1, 1, 2),
+            pid=self.pick(1 << 31, 1 << 22) if self.rarely() else 0,
+        )  # fmt: skip
+        if self.rarely(0.2):
+            names.append(Named(56, "pid", 0))
+        step = self.step(Cmd.LINK_CREATE, record, names=names, buffers=buffers, makes="link")
+        self.made("link", None, P.KPROBE)
+        return step
+
     def link_create(self) -> Step:
         thing = self.prog()
+        if thing and thing.type == P.KPROBE:
+            return self.uprobes(thing)
         type = thing.type if thing else P.XDP
         names = [
             Named(0, "fd", thing.step if thing and not self.rarely(0.03) else self.fd("map")[0])
@@ -285,6 +317,10 @@ class Attachments(Choices):
             ignore.append((0, 16, 4))  # a namespace's inode
         elif type in _ON_MAP:
             ids.append(Ids(0, 16, "map"))
+        elif type == P.KPROBE:
+            ignore.append((0, 60, 4))  # the process's number
+            if len(data) >= 64 and self.rarely(0.7):
+                self.places(buffers, data)
         elif type == P.PERF_EVENT:
             ignore.append((0, 32, 4))  # the number of the clock's PMU differs by machine
         elif type == P.RAW_TRACEPOINT and len(data) >= 40 and self.rarely(0.6):
@@ -292,3 +328,12 @@ class Attachments(Choices):
             data[24:28] = room.to_bytes(4, "little")
             buffers[0].names.append(Named(16, "ptr", 1))
             buffers.append(Buffer(bytes(room)))
+
+    def places(self, buffers: list[Buffer], data: bytearray) -> None:
+        """Arrays for what a link to many places tells."""
+        room, count = self.pick(0, 4, 12, 64), self.pick(0, 1, 2, 8)
+        data[48:56] = room.to_bytes(4, "little") + count.to_bytes(4, "little")
+        for at, size in enumerate((room, 8 * count, 8 * count, 8 * count)):
+            if self.rarely(0.6):
+                buffers[0].names.append(Named(16 + 8 * at, "ptr", len(buffers)))
+                buffers.append(Buffer(bytes(max(size, 1))))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -32,6 +33,20 @@ def possible_cpus() -> int:
     return int(text.rpartition("-")[2]) + 1
 
 
+OPTIONS = ("NETKIT", "FPROBE", "UPROBES")
+"""What the engine can be without (CONFIG_…)."""
+
+
+def left_out() -> tuple[str, ...]:
+    """What of that this kernel is built without."""
+    try:
+        with gzip.open("/proc/config.gz", "rt") as file:
+            built = {line.partition("=")[0] for line in file if "=" in line}
+    except FileNotFoundError:
+        return ()
+    return tuple(name for name in OPTIONS if f"CONFIG_{name}" not in built)
+
+
 class Stage:
     """The live kernel, and an engine made anew for each story."""
 
@@ -42,12 +57,13 @@ class Stage:
         self.deeper = 0
         """Programs that Linux refused for reasons that the engine does not look for."""
         self.cpus = possible_cpus()
+        self.without = left_out()
         with open("/sys/kernel/btf/vmlinux", "rb") as file:
             self.vmlinux = file.read()
 
     def play(self, steps: Iterator[Step] | list[Step]) -> tuple[int, Step | None, str]:
         """Run steps until a difference; returns how many ran, the step, and what differed."""
-        engine = Engine(policy="linux", cpus=self.cpus, vmlinux=self.vmlinux)
+        engine = Engine(policy="linux", cpus=self.cpus, vmlinux=self.vmlinux, without=self.without)
         task = engine.task(nofile=1 << 16)
         live = Side(self.port, self.around.fds, self.guarded, os.getpid())
         twin = Side(task, engine_surroundings(engine, task), None, task.pid)

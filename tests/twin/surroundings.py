@@ -29,6 +29,9 @@ from bpflens.port.memory import Memory
 NULL, BPFFS, DIRECTORY, UDP, PERF, CGROUP, NETNS, CHILD = -1, -2, -3, -4, -5, -6, -7, -8
 _BPFFS = "/sys/fs/bpf"
 _PERF_EVENT_OPEN = 298
+FOLDER, PROBED = "/mnt", "/mnt/probed"
+"""A file for uprobes, alone in its folder."""
+_PROBED_SIZE = 4096
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -57,9 +60,11 @@ class LinuxSurroundings:
         for flags, source, target, kind in (
             (1 << 14 | 1 << 18, b"none", b"/", None),  # MS_REC | MS_PRIVATE
             (0, b"bpf", _BPFFS.encode(), b"bpf"),
+            (0, b"tmpfs", FOLDER.encode(), b"tmpfs"),
         ):
             if _libc.mount(source, target, kind, flags, None):
                 raise OSError(ctypes.get_errno(), "mount")
+        Path(PROBED).write_bytes(bytes(_PROBED_SIZE))
         name = f"bpflens-twin-{os.getpid()}-{os.urandom(4).hex()}"
         self.cgroup = _cgroup_root() / name
         subprocess.run(
@@ -129,6 +134,7 @@ def engine_surroundings(engine: Engine, task: Task) -> dict[int, int]:
         node.hold()
         return task.files.add(File(node, O_RDWR, task.creds))
 
+    engine.root.file(PROBED, bytes(_PROBED_SIZE))
     task.netns.add("v1")
     task.netns.add("v0")
     return {

@@ -235,12 +235,10 @@ def _register(file: Regular, probes: list[tuple[int, int]]) -> None:
 
 
 def _file(call: Call, at: int) -> Regular:
-    """kern_path(): EBADF for what is no regular file."""
+    """kern_path(): EBADF for what is no regular file, as an empty path is none."""
     path = read_string(call.mem, at, _PATH)
     if len(path) == _PATH:
         raise err(errno.EINVAL)
-    if not path:
-        raise err(errno.ENOENT)
     where, name = resolve(call.task, path, None)
     entry = where.look(name.rstrip("/")) if name else where
     if entry is None:

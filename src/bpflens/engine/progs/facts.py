@@ -30,8 +30,25 @@ CTX_SIZES: dict[int, int] = {
     ProgType.SOCKET_FILTER: 192,
     ProgType.SCHED_CLS: 192,
     ProgType.XDP: 24,
+    ProgType.CGROUP_SKB: 192,
+    ProgType.CGROUP_SOCK: 80,
+    ProgType.CGROUP_SOCK_ADDR: 72,
+    ProgType.CGROUP_DEVICE: 12,
+    ProgType.CGROUP_SYSCTL: 8,
+    ProgType.FLOW_DISSECTOR: 192,
+    ProgType.SK_LOOKUP: 72,
+    ProgType.NETFILTER: 16,
 }
-CTX_WRITABLE: dict[int, tuple[int, int]] = {ProgType.SOCKET_FILTER: (48, 68), ProgType.XDP: (0, 0)}
+CTX_WRITABLE: dict[int, tuple[int, int]] = {
+    ProgType.SOCKET_FILTER: (48, 68),
+    **dict.fromkeys(
+        (
+            *(ProgType.XDP, ProgType.CGROUP_DEVICE, ProgType.FLOW_DISSECTOR),
+            *(ProgType.SK_LOOKUP, ProgType.NETFILTER),
+        ),
+        (0, 0),
+    ),
+}
 """Where the context ends and may be written, for types where that is simple (filter.c)."""
 
 SCALARS = {5: 0, 7: 0, 8: 0, 14: 0, 15: 0, 125: 0}

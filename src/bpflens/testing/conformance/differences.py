@@ -100,6 +100,7 @@ _NEWER_THAN_6_1 = {
         "namespaces.netfilter_priority_is_taken",
         "namespaces.netfilter_stays_as_it_is",
         "permissions.program/netfilter",
+        "verifier.context_*/netfilter",
     ),
     "hooks for unix sockets came with 6.7": (
         "cgroups.hook/unix_connect",

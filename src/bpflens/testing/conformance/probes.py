@@ -441,6 +441,7 @@ def check_places_that_cannot_be(bench: Bench) -> None:
     """What is no file, not there, or beyond its end is refused, and costs no ID."""
     first = bench.calls.info(at_places(bench, [64]), UprobeMultiLinkInfo).id
     fails(errno.EBADF, at_places, bench, [64], path="/tmp")
+    fails(errno.EBADF, at_places, bench, [64], path="\0")
     fails(errno.ENOENT, at_places, bench, [64], path="/tmp/no-such-file")
     fails(errno.EINVAL, at_places, bench, [1 << 20])
     fails(errno.E2BIG, at_places, bench, [64], cnt=(1 << 20) + 1)

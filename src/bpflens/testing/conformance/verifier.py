@@ -8,6 +8,7 @@ from bpflens.abi.enums import MapFlag, MapType
 from bpflens.abi.enums import ProgType as P
 from bpflens.port.calls import Calls
 from bpflens.testing.builders import map, program
+from bpflens.testing.conformance.loading import TYPES
 from bpflens.testing.conformance.suite import cases, fails
 
 GOOD = {
@@ -247,3 +248,29 @@ def check_32_bit_sizes_of_a_map(calls: Calls) -> None:
         r4 = 0; r1 = map_fd m; call map_update_elem; r0 = 0; exit
     """
     program(calls, text, m=map(calls, MapType.HASH))
+
+
+CONTEXTS = {
+    P.SOCKET_FILTER: 192, P.SCHED_CLS: 192, P.XDP: 24, P.CGROUP_SKB: 192, P.CGROUP_SOCK: 80,
+    P.CGROUP_SOCK_ADDR: 72, P.CGROUP_DEVICE: 12, P.CGROUP_SYSCTL: 8, P.FLOW_DISSECTOR: 192,
+    P.SK_LOOKUP: 72, P.NETFILTER: 16,
+}  # fmt: skip
+"""Types of programs → how long their context is."""
+
+
+@cases(**{type.label: (type, size) for type, size in CONTEXTS.items()})
+def check_context_ends(calls: Calls, type: P, size: int) -> None:
+    """A context is not read before its beginning or behind its end, nor written there (EACCES)."""
+    attach = TYPES[type]
+    for at in (-8, -4, size, size + 8):
+        for text in (f"r0 = *(u32 *)(r1 {at:+}); r0 = 1; exit", f"*(u32 *)(r1 {at:+}) = 1; exit"):
+            fails(errno.EACCES, program, calls, text, type, attach_type=attach)
+
+
+@cases(**{type.label: type for type in CONTEXTS if type in (
+    P.XDP, P.CGROUP_DEVICE, P.FLOW_DISSECTOR, P.SK_LOOKUP, P.NETFILTER)})  # fmt: skip
+def check_context_is_read_only(calls: Calls, type: P) -> None:
+    """Some contexts cannot be written at all (EACCES)."""
+    for at in range(0, CONTEXTS[type], 4):
+        text = f"*(u32 *)(r1 {at:+}) = 1; r0 = 1; exit"
+        fails(errno.EACCES, program, calls, text, type, attach_type=TYPES[type])
