@@ -21,8 +21,8 @@ CGROUPS = "bpflens_cgroups"
 
 FILES = "bpflens_files"
 
-EDITION = "1"
-"""Of the program's text: what was kept of another edition is made anew."""
+EDITION = "2"
+"""Of the programs' text: what was kept of another edition is made anew."""
 
 _WHOLE_TREE = struct.pack("=IIQ", 2, 0, 0)
 """union bpf_iter_link_info: BPF_CGROUP_ITER_DESCENDANTS_PRE, from the root that we see."""

@@ -43,6 +43,13 @@ _EVENT = _SOCKET
 _END_OF_EVENT = _EVENT + EventRow.__size__
 _STACK = {"word": -8, "more": -16}
 
+_OF_MAPS = {
+    "elements": b"bpf_map_elem"[:8],
+    "sockets": b"sockmap\0",
+    "storage": b"bpf_sk_storage_map"[:8],
+}
+"""How the names of iterators over the elements of a map begin (struct bpf_iter_reg)."""
+
 _MEMBERS = {
     "ctx": ("bpf_iter__task_file", {"task": "task", "fd": "fd", "file": "file"}),
     "meta": ("bpf_iter_meta", {"seq": "seq"}),
@@ -57,6 +64,8 @@ _MEMBERS = {
     "link": ("bpf_link", {"id": "id"}),
     "btf": ("btf", {"id": "id"}),
     "seq": ("seq_file", {"private": "private"}),
+    "target": ("bpf_iter_target_info", {"reg": "reg_info"}),
+    "reg": ("bpf_iter_reg", {"name": "target"}),
     "event": (
         "perf_event",
         {
@@ -174,18 +183,20 @@ def _symbols(kernel: Kernel) -> dict[str, int]:
     found = _places(kernel, _MEMBERS)
     private = kernel.struct("bpf_iter_priv_data")
     # container_of(seq->private, struct bpf_iter_priv_data, target_private)
-    found["iterator_prog"] = (
-        kernel.place(private, "prog").offset - kernel.place(private, "target_private").offset
-    )
+    end = kernel.place(private, "target_private").offset
+    found["iterator_prog"] = kernel.place(private, "prog").offset - end
+    found["iterator_target"] = kernel.place(private, "tinfo").offset - end
     sizes = {
         "row": _ROW,
         "sizeof_file": FileRow.__size__,
         "sizeof_event": FileRow.__size__ + EventRow.__size__,
         "sizeof_socket": FileRow.__size__ + SocketRow.__size__,
+        "start": 0,
         "sizeof_upid": kernel.struct("upid").size,
     }
     rows = on_stack(FileRow, _ROW) | on_stack(SocketRow, _SOCKET) | on_stack(EventRow, _EVENT)
-    return found | sizes | _AF | _STACK | rows
+    of = {f"of_{what}": int.from_bytes(name, "little") for what, name in _OF_MAPS.items()}
+    return found | of | sizes | _AF | _STACK | rows
 
 
 def _expand(text: str) -> str:

@@ -45,13 +45,33 @@ OBJECT = """
     goto write
 """
 
-# bpf_iter_release(): what seq->private points at is the end of a struct bpf_iter_priv_data
+# bpf_iter_release(): what seq->private points at is the end of a struct bpf_iter_priv_data. Where
+# the walk is over a map's elements, that begins with the map (struct bpf_iter_seq_array_map_info
+# and its like); the target's name says whether it is.
 ITERATOR = """
     NEXT seq_private
+    r9 = r3
     NEXT iterator_prog
     if r3 == 0 goto done
     NEXT prog_aux
     TAKE prog_id aux_id 4
+    r3 = r9
+    NEXT iterator_target
+    NEXT target_reg
+    NEXT reg_name
+    TAKE word start 8
+    r1 = *(u64 *)(r10 +word)
+    r2 = of_elements ll
+    if r1 == r2 goto of_map
+    r2 = of_sockets ll
+    if r1 == r2 goto of_map
+    r2 = of_storage ll
+    if r1 != r2 goto write
+of_map:
+    r3 = r9
+    NEXT start
+    if r3 == 0 goto write
+    TAKE id map_id 4
     goto write
 """
 
