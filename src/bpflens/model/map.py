@@ -43,6 +43,14 @@ class Map(NamedHandle[MapInfo]):
     kind: ClassVar[str] = "map"
     record = MapInfo
 
+    def close(self) -> None:
+        """Close the fd, or leave that of a prog_array to the System (`System.rest`)."""
+        if self._basic is not None and self._basic.type == MapType.PROG_ARRAY and not self._closed:
+            self._closed = True
+            self.system.rest(self._basic.id, self.fd)
+        else:
+            super().close()
+
     @property
     def type(self) -> MapType:
         """The kind of map."""

@@ -57,6 +57,7 @@ class System:
         """Whether the kernel tells the cookies of tracing links; None: none was asked for."""
         self.index_dir: str | None = None
         """Where the index of the kernel's types may be kept for the next process, if anywhere."""
+        self._resting: dict[int, int] = {}
 
     # --- walking IDs and opening what they name
 
@@ -96,7 +97,8 @@ class System:
 
     def map(self, id: int, write: bool = False) -> Map:
         """The map with this ID, to read or also to write. Raises NotFound, Denied."""
-        return Map(self, self.fd(MAP, id, write))
+        resting = None if write else self._resting.pop(id, None)
+        return Map(self, self.fd(MAP, id, write) if resting is None else resting)
 
     def btf_object(self, id: int) -> BtfObject:
         """The BTF object with this ID. Raises NotFound, Denied."""
@@ -253,8 +255,28 @@ class System:
 
     # --- lifetime
 
+    def rest(self, id: int, fd: int) -> None:
+        """Keep the fd of a prog_array that nobody needs now, for the next who opens it.
+
+        Linux clears a prog_array when its last fd or pin goes, in a work queue, with a reference
+        that is taken when the work is queued (prog_array_map_clear()). Where it is queued already,
+        nobody gives that reference back: opening and closing one that only programs hold a few
+        times in a row leaks it for good (6.18: within 3,000 times, the sooner the busier the
+        machine). So each is opened once a look, and closed at its end.
+        """
+        before = self._resting.pop(id, None)
+        if before is not None:
+            self.calls.close(before)
+        self._resting[id] = fd
+
+    def settle(self) -> None:
+        """Close what `rest` keeps: at the end of a look, where this System lives on."""
+        while self._resting:
+            self.calls.close(self._resting.popitem()[1])
+
     def close(self) -> None:
         """Give back what the doors hold; objects that are open stay the caller's to close."""
+        self.settle()
         self.host.close()
 
     def __enter__(self) -> System:

@@ -9,7 +9,7 @@ from itertools import islice
 import pytest
 
 from bpflens.abi.attrs import NextId
-from bpflens.abi.enums import Cmd
+from bpflens.abi.enums import Cmd, MapType
 from bpflens.errors import BpflensError, Denied, FormatError, NotFound, SyscallError
 from bpflens.model.map import Map
 from bpflens.model.program import Program
@@ -232,3 +232,30 @@ def test_a_list_of_cpus_that_is_none_is_a_format_error() -> None:
 def test_the_boot_is_where_the_two_clocks_meet() -> None:
     system = Kernel().system()
     assert system.boot_time() == system.boot_time() == 1_700_000_000 * 10**9
+
+
+def test_a_prog_array_is_opened_once_a_look_and_closed_at_its_end() -> None:
+    kernel = Kernel(table(5, MapType.PROG_ARRAY), table(6))
+    with kernel.system() as system:
+        for _ in range(3):
+            for found in system.maps():
+                with found:
+                    assert found.id in (5, 6)
+        assert kernel.counts()["MAP_GET_FD_BY_ID"] == 1 + 3
+        assert [each.id for each in kernel.fds.values()] == [5]
+        system.settle()
+        assert not kernel.fds
+        with system.map(5) as found, system.map(5) as same:
+            assert (found.type, same.type) == (MapType.PROG_ARRAY, MapType.PROG_ARRAY)
+    assert not kernel.fds
+
+
+def test_a_prog_array_that_is_to_be_written_is_opened_anew() -> None:
+    kernel = Kernel(table(5, MapType.PROG_ARRAY))
+    with kernel.system() as system:
+        with system.map(5) as found:
+            assert found.id == 5
+        with system.map(5, write=True) as found:
+            assert found.id == 5
+        assert kernel.counts()["MAP_GET_FD_BY_ID"] == 2
+    assert not kernel.fds
