@@ -17,7 +17,8 @@ from bpflens.present.links import LINKS
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the verbs."""
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    add_list_and_show(verbs, LINKS, "link", selectors.LINK_FORMS, _look, Part.BASIC)
+    forms = selectors.LINK_FORMS
+    add_list_and_show(verbs, LINKS, "link", forms, _look, Part.BASIC, Part.HOLDERS)
     words = "take a link's program off what it is attached to; the link stays, and does nothing"
     detach = add_verb(verbs, "detach", words, None, detach_link)
     detach.add_argument("selector", metavar="LINK", help=selectors.LINK_FORMS)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bpflens.model.parts import Part
-from bpflens.present.columns import Column, Noun
+from bpflens.present.columns import TIES, Column, Noun
 from bpflens.present.text import addresses_text, list_text
 
 _STRUCT_OPS = "a map holds the programs"
@@ -72,6 +72,7 @@ LINKS = Noun(
         Column("cookies", "COOKIES", "the cookie of each place", since="6.8", wide=True,
                show=list_text, sparse=True),
         Column("raw", "RAW", "the info behind the program's ID, hex", sparse=True),
+        *TIES,
     ),
-    {"pinned": Part.BASIC},
+    {"pinned": Part.BASIC, "holders": Part.HOLDERS, "unseen": Part.HOLDERS},
 )  # fmt: skip

@@ -73,6 +73,8 @@ class LinkRecord(NamedTuple):
     cookies: list[int] | None
     raw: str | None
     missing: dict[str, str]
+    holders: list[dict[str, Any]] | None = None
+    unseen: list[str] | None = None
 
 
 _SAME = frozenset(LinkRecord._fields) & frozenset(LinkFacts._fields)
@@ -87,9 +89,21 @@ class LinkLook:
         self._look = Look(system, parts)
         self.errors: list[ErrorRecord] = self._look.errors
         self._basic = Part.BASIC in parts
+        self._parts = parts
 
     def links(self, links: Iterable[Link] | None = None) -> Iterator[LinkRecord]:
         """A record for each link (default: all of the system). Closes each after reading it."""
+        found = self._links(links)
+        return self._with_holders(found) if Part.HOLDERS in self._parts else found
+
+    def _with_holders(self, records: Iterator[LinkRecord]) -> Iterator[LinkRecord]:
+        from bpflens.snapshot.ties import Ties
+
+        ties = Ties(self.places, self._parts & Part.HOLDERS)
+        for record in records:
+            yield record._replace(**ties.of("link", record.id))
+
+    def _links(self, links: Iterable[Link] | None) -> Iterator[LinkRecord]:
         if links is None:
             yield from map(self.record, self.places.links)
             for what, why in self.places.link_failures:
@@ -98,11 +112,13 @@ class LinkLook:
         for link in links:
             with link:
                 try:
-                    yield self.record(link.info())
+                    record = self.record(link.info())
                 except NotFound:
                     continue
                 except (BpflensError, OSError) as error:
                     self.errors.append(ErrorRecord(LINK.noun, None, None, str(error)))
+                    continue
+            yield record
 
     def record(self, link: LinkFacts) -> LinkRecord:
         """A link with the names of its program and its target."""

@@ -161,9 +161,10 @@ class Look:
 
         That is looked for when we have closed the object: else we would find ourselves.
         """
+        from bpflens.attach.places import Places
         from bpflens.snapshot.ties import Ties  # and with it every finder
 
-        ties = Ties(self.system, self.parts)
+        ties = Ties(Places(self.system), self.parts)
         for record in records:
             yield record._replace(**ties.of(kind, record.id))
 

@@ -7,7 +7,6 @@ from typing import Any
 
 from bpflens.attach.places import Places
 from bpflens.model.parts import Part
-from bpflens.model.system import System
 from bpflens.snapshot.attachments import AttachmentRecord, Attachments
 from bpflens.snapshot.holders import Holder, Holders
 
@@ -15,9 +14,9 @@ from bpflens.snapshot.holders import Holder, Holders
 class Ties:
     """The attachments and holders of a host, as far as these parts ask for them."""
 
-    def __init__(self, system: System, parts: Part) -> None:
+    def __init__(self, places: Places, parts: Part) -> None:
         self._parts = parts
-        self._places = Places(system)
+        self._places = places
 
     @cached_property
     def _attachments(self) -> Attachments:
