@@ -13,7 +13,7 @@ from bpflens.errors import BpflensError, Denied
 from bpflens.present.text import clean
 
 COMMANDS = {
-    "overview": "how many of what there is, and what looks wrong (the default)",
+    "overview": "how many of what, what is attached, what looks wrong (the default)",
     "prog": "programs: list, show, dump, explain, match",
     "map": "maps: list, show, dump, lookup, get; set, delete, push, pop",
     "attach": "attachments: list, of every kind and in every namespace",

@@ -42,6 +42,8 @@ def _lines(found: Overview) -> Iterator[str]:
     if found.maps:
         yield f"maps      {counts_text(found.maps_by_type)}"
         yield f"largest   {sizes_text(found.largest_maps)}"
+    if found.attached:
+        yield f"attached  {counts_text(found.attached_by_kind)}"
     if found.pinned:
         yield f"pinned    {_many(found.pinned, 'object')}"
     if found.copies:

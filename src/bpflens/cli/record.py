@@ -58,6 +58,7 @@ def sweep(system: System, most: int, kernel_types: bool = False) -> int:
         pass
     _read_types(system, kernel_types)
     _read_code(system)
+    _read_ties(system)
     describer = Describer(system)
     for id in system.ids(MAP):
         try:
@@ -68,6 +69,19 @@ def sweep(system: System, most: int, kernel_types: bool = False) -> int:
         except (BpflensError, OSError):
             continue  # what cannot be read answers the same when the recording is looked at
     return len(errors) + len(look.errors)
+
+
+def _read_ties(system: System) -> None:
+    """Ask where everything is attached, and who holds it."""
+    from bpflens.snapshot.links import LinkLook
+    from bpflens.snapshot.relations import Relations
+
+    assert Relations(system).graph
+    try:
+        for _ in LinkLook(system).links():
+            pass
+    except (BpflensError, OSError):
+        pass  # what cannot be listed answers the same when the recording is looked at
 
 
 def _read_types(system: System, kernel_types: bool) -> None:

@@ -348,6 +348,8 @@ OVERVIEW = Noun(
         Column("pinned", "PINNED", "programs and maps that are pinned", 1, True),
         Column("programs_by_type", "PROGRAM TYPES", "programs of each type", 2, show=counts_text),
         Column("maps_by_type", "MAP TYPES", "maps of each type", 2, show=counts_text),
+        Column("attached", "ATTACHED", "how many attachments were found", 1, True),
+        Column("attached_by_kind", "PLACES", "attachments of each kind", 2, show=counts_text),
         Column("largest_maps", "LARGEST", "the maps that take most memory", 3, show=sizes_text),
         Column("copies", "COPIES", "programs loaded many times over", 3, show=copies_text),
     ),

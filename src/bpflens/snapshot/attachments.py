@@ -57,7 +57,7 @@ class Attachments:
         self._programs: dict[int, Told | None] = {}
         self.records = sorted(self._found(places), key=_order)
         if places.unseen:
-            hidden = f"{places.unseen} hide which namespaces they are in"
+            hidden = f"{places.unseen} of them do not show which namespaces they are in"
             self.errors.append(ErrorRecord("process", None, None, hidden))
 
     def _found(self, places: Places) -> list[AttachmentRecord]:

@@ -24,6 +24,8 @@ class Overview(NamedTuple):
     pinned: int
     programs_by_type: dict[str, int]
     maps_by_type: dict[str, int]
+    attached: int
+    attached_by_kind: dict[str, int]
     largest_maps: list[dict[str, Any]]
     copies: list[dict[str, Any]]
     missing: dict[str, str]
@@ -38,6 +40,7 @@ def overview(system: System) -> tuple[Overview, list[ErrorRecord]]:
     programs = list(look.programs())
     maps = list(look.maps())
     missing: dict[str, str] = {}
+    attached = _attached(system, missing)
     found = Overview(
         release(system),
         len(programs),
@@ -48,6 +51,8 @@ def overview(system: System) -> tuple[Overview, list[ErrorRecord]]:
         sum(bool(p.pinned) for p in programs) + sum(bool(m.pinned) for m in maps),
         _by_type(programs),
         _by_type(maps),
+        sum(attached.values()),
+        attached,
         _largest(maps),
         _copies(programs),
         missing,
@@ -63,6 +68,25 @@ def _count(system: System, kind: Kind, field: str, missing: dict[str, str]) -> i
     except BpflensError as error:
         missing[field] = str(Missing(Reason.UNSUPPORTED, str(error)))
     return None
+
+
+def _attached(system: System, missing: dict[str, str]) -> dict[str, int]:
+    """How many attachments there are of each kind."""
+    from bpflens.attach.everything import find
+    from bpflens.attach.places import Places
+    from bpflens.attach.record import Failure
+
+    counts: Counter[str] = Counter()
+    unseen: list[str] = []
+    for found in find(Places(system)):
+        if isinstance(found, Failure):
+            unseen.append(" ".join(filter(None, (found.kind, found.target, found.error))))
+        else:
+            counts[found.kind] += 1
+    if unseen:
+        more = f" (and {len(unseen) - 1} more)" if len(unseen) > 1 else ""
+        missing["attached"] = f"there may be more: {unseen[0]}{more}"
+    return dict(counts.most_common())
 
 
 def _by_type(records: list[ProgramRecord] | list[MapRecord]) -> dict[str, int]:
