@@ -20,15 +20,16 @@ ORPHANS = Noun(
         Column("type", "TYPE", "its type", 2),
         Column("name", "NAME", "its name", 2),
         Column("verdict", "VERDICT", ", ".join(VERDICTS), 1),
-        Column("certain", "CERTAIN", "whether all was seen that could say otherwise", show=yes_no),
-        Column("holders", "HELD BY", "who holds it", 4, show=", ".join),
-        Column("copies", "COPIES", "how many there are", 5, True),
+        Column("certain", "CERTAIN", "whether all was seen that could say otherwise", 2,
+               show=yes_no),
+        Column("holders", "HELD BY", "who holds it", 3, show=", ".join),
+        Column("copies", "COPIES", "how many there are", 4, True),
         Column("ids", "IDS", "their IDs", show=list_text),
-        Column("memlock_bytes", "MEM", "bytes that the kernel accounts for", 4, True,
+        Column("memlock_bytes", "MEM", "bytes that the kernel accounts for", 6, True,
                show=bytes_text, none="a link has none of its own"),
         Column("loaded_at", "LOADED", "when it was loaded (UTC)",
                none="only of programs is it known"),
-        Column("why", "WHY", "why it is listed, or why that cannot be told", 3),
+        Column("why", "WHY", "why it is listed, or why that cannot be told", 5),
     ),
 )  # fmt: skip
 
@@ -94,9 +95,10 @@ def _why_lines(graph: Indexed, found: Why) -> Iterator[str]:
     if not found.complete:
         yield "  (there are more ways than are told here)"
     if found.unseen:
-        yield "it cannot be told whether it is also kept by" if found.chains else "it may be"
+        yield "what may keep it too" if found.chains else "what may keep it"
         for each in found.unseen:
-            yield f"  {each.what} (to find out: {each.how})"
+            yield f"  {each.what}"
+            yield f"    to find out: {each.how}"
 
 
 def undone(graph: Indexed, way: list[Edge]) -> list[str]:
@@ -183,7 +185,7 @@ def _below(
         elif edge.target in shown and graph.leaving[edge.target]:
             again = " (see above)"
         yield clean(line) + again
-        if not again:
+        if edge.keeps and not again:
             yield from _below(graph, edge.target, depth - 1, indent + "  ", shown,
                               (*above, edge.target))  # fmt: skip
 

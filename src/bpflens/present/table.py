@@ -12,6 +12,8 @@ from bpflens.present.text import cell, clean
 GAP = "  "
 CUT = "..."
 NARROWEST = 8
+ALWAYS = 2
+"""Columns up to this rank are cut rather than left out."""
 
 
 def table(
@@ -81,10 +83,13 @@ def _fitting(columns: Sequence[Column], sizes: list[int], width: int) -> list[in
         if need() > width and sizes[at] > 24:
             sizes[at] = max(24, sizes[at] - (need() - width))
     while need() > width and len(shown) > 3:
-        shown.remove(max(shown, key=lambda at: columns[at].rank))
-    for at in texts:
-        if at in shown and need() > width:
-            sizes[at] = max(NARROWEST, sizes[at] - (need() - width))
+        last = max(shown, key=lambda at: columns[at].rank)
+        if columns[last].rank <= ALWAYS:
+            break
+        shown.remove(last)
+    cut = [at for at in texts if at in shown]
+    while need() > width and any(sizes[at] > NARROWEST for at in cut):
+        sizes[max(cut, key=lambda at: sizes[at])] -= 1
     return shown
 
 

@@ -8,7 +8,7 @@ where a part of the host could not be looked at, the row says that it cannot be 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
 from bpflens.attach.links import gone
@@ -28,7 +28,7 @@ VERDICTS = {
     "unused": "no program uses it",
     "pinned": "only pins hold it, and it is attached or used nowhere",
     "leaked": "nothing that can be seen holds it",
-    "copies": "loaded or made many times over",
+    "copies": "the same thing several times",
 }
 """Why something is listed, in words; the last that is true of an object counts."""
 
@@ -119,9 +119,11 @@ def _identity(record: OrphanRecord) -> tuple[object, ...]:
 
 def _orphans(told: Relations, many: int) -> Iterator[OrphanRecord]:
     seen = _Seen(told)
+    detached = set[int]()
     for program in told.programs:
         verdict = seen.program(program)
         if verdict:
+            detached.add(program.id)
             name = program.full_name or program.name
             yield seen.record("program", program.id, program.type, name, verdict, program)
     for found in told.maps:
@@ -131,8 +133,8 @@ def _orphans(told: Relations, many: int) -> Iterator[OrphanRecord]:
     for link in told.links:
         if f"link:{link.id}" in seen.graph.nodes and link.id in seen.idle:
             yield seen.record("link", link.id, link.type.label, "", "idle", None)
-    yield from _copies("program", told.programs, _program_shape, many)
-    yield from _copies("map", told.maps, _map_shape, many)
+    yield from _copies("program", told.programs, _program_shape, many, detached)
+    yield from _copies("map", told.maps, _map_shape, many, ())
 
 
 class _Seen:
@@ -255,18 +257,22 @@ def _copies(
     objects: Iterable[ProgramRecord] | Iterable[MapRecord],
     shape: Callable[..., tuple[object, ...]],
     many: int,
+    idle: Collection[int],
 ) -> Iterator[OrphanRecord]:
+    """A row for each group of copies that is large, or of which some are `idle`."""
     groups: dict[tuple[object, ...], list[ProgramRecord | MapRecord]] = defaultdict(list)
     for each in objects:
         groups[shape(each)].append(each)
     for group in groups.values():
-        if len(group) < many:
+        first, ids = group[0], [each.id for each in group]
+        useless = len([id for id in ids if id in idle])
+        if len(group) < many and (len(group) == 1 or not useless):
             continue
-        first = group[0]
         known = [each.memlock_bytes for each in group if each.memlock_bytes is not None]
+        words = VERDICTS["copies"] + (f", {useless} of them attached nowhere" if useless else "")
         yield OrphanRecord(
-            kind, first.id, first.type, first.name, "copies", True, VERDICTS["copies"], [],
-            len(group), [each.id for each in group],
+            kind, first.id, first.type, first.name, "copies", True, words, [],
+            len(group), ids,
             sum(known) if len(known) == len(group) else None,
             first.loaded_at if isinstance(first, ProgramRecord) else None, {},
         )  # fmt: skip

@@ -51,23 +51,30 @@ def _unseen(graph: Indexed, node: Node, explained: bool) -> list[Possibility]:
     if explained or graph.keepers(node.key):
         return found
     found += [
-        Possibility("it is about to go: its last reference was given up just now", "look again"),
         Possibility(
-            "an fd in flight: sent over a unix socket, not yet received",
+            "its last reference was given up just now, and it is about to go", "look again"
+        ),
+        Possibility(
+            "an fd in flight: sent through a unix socket, and not received yet",
             "ss -xp shows unix sockets with unread data (Recv-Q)",
         ),
         Possibility(
-            "a file registered with io_uring and closed",
-            "grep UserFiles /proc/*/fdinfo/*",
+            "a file that is registered with io_uring, its fd closed",
+            "grep -A9 UserFiles /proc/*/fdinfo/*",
         ),
+        Possibility(
+            "a pin in a bpffs that is mounted nowhere, and that only an open directory keeps",
+            "ls -l /proc/*/cwd /proc/*/fd | grep bpf",
+        ),
+        Possibility("the kernel, by mistake: it lost count", "it is still there after all else"),
     ]
     if node.kind == "map" and node.type in MAPPED:
         how = "grep bpf-map /proc/*/maps"
-        found.append(Possibility("a process that has it in its memory, and closed the fd", how))
+        found.append(Possibility("a process that has it in its memory, its fd closed", how))
     if node.kind == "program":
         found.append(
             Possibility(
-                "a place that no call tells: a rule of iptables (xt_bpf), an infrared receiver",
+                "a place that no call tells of: a rule of iptables (xt_bpf), an infrared receiver",
                 "iptables-save | grep bpf, in each network namespace",
             )
         )
