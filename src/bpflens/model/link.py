@@ -15,6 +15,7 @@ from typing import Any, ClassVar, NamedTuple
 from bpflens.abi.enums import LinkType, PerfEventType
 from bpflens.abi.infos import LINK_INFOS, PERF_LINK_INFOS, IterCgroupLinkInfo, LinkInfo
 from bpflens.abi.record import Field, Record
+from bpflens.errors import FormatError
 from bpflens.model.handle import Handle
 from bpflens.model.parts import Missing, Reason
 from bpflens.port.memory import Memory
@@ -41,6 +42,9 @@ _PERF_TEXTS = {"tp_name": "name_len"}
 
 _ARRAYS = ("addrs", "cookies", "offsets", "ref_ctr_offsets")
 """Pointers to u64 arrays of `count` items."""
+
+_MOST = 1 << 20
+"""MAX_KPROBE_MULTI_CNT, MAX_UPROBE_MULTI_CNT."""
 
 _NO_PERF = Missing(Reason.UNSUPPORTED, "this kernel does not tell where a perf event's link is")
 _UNTOLD = Missing(Reason.UNSUPPORTED, "this kernel does not tell it")
@@ -135,9 +139,10 @@ class Link(Handle[LinkInfo]):
             if perf not in PERF_LINK_INFOS:  # before 6.6 nothing is filled
                 return LinkFacts(head.id, linked, head.prog_id, {"perf_event_type": _NO_PERF})
             record = PERF_LINK_INFOS[perf]
-        values, missing = _read(self, record)
-        if linked is LinkType.PERF_EVENT:
-            values["perf_event_type"] = PerfEventType(values["perf_event_type"])
+            values, missing = _read(self, record)
+            values["perf_event_type"] = perf
+        else:
+            values, missing = _read(self, record)
         for table in (values, missing):
             if "count" in table:
                 table["probe_count"] = table.pop("count")
@@ -174,6 +179,8 @@ def _ask(
     count = int(_fields(record, told).get("count") or 0)
     if "count" in layout and not count:  # before 6.6 nothing of many probes is told
         return {}, {"count": _UNTOLD}
+    if count > _MOST:
+        raise FormatError(f"a link to {count} places: there can be {_MOST}", 24)
     asked = bytearray((bytes(_HEAD) + _MARK * (len(told) // 8))[: len(told)])
     texts = _TEXTS | (_PERF_TEXTS if link.type is LinkType.PERF_EVENT else {})
     buffers: dict[str, bytearray] = {}
