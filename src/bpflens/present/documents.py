@@ -88,7 +88,7 @@ def lines(items: Iterable[Item], apart: bool = False) -> Iterator[str]:
         text = encode(_spaced(batch))
         if _WIDE.search(text):
             text = encode(_spaced(map(safe, batch)))
-        yield from text[1:-1].split(_BETWEEN)[:-1]
+        yield from text[1:-1].replace(_BETWEEN, "}\n{").split("\n")
     while batch := list(islice(items, BATCH)):
         # Inside a string a quote is escaped, so `}, {"` can only stand between two objects; the
         # first key of an item, which no object inside an item begins with, tells which.
@@ -97,15 +97,14 @@ def lines(items: Iterable[Item], apart: bool = False) -> Iterator[str]:
         yield from text[1:-1].replace("}, {" + first, "}\n{" + first).split("\n")
 
 
-_SPACER = "\0"
-_BETWEEN = f", {encode(_SPACER)}, "
-"""What stands between two items, and nowhere else: no list of ours has both objects and strings."""
+_BETWEEN = '}, "", {'
+"""What stands between two items, and nowhere else: no list of ours has both objects and strings,
+and inside a string a quote is escaped."""
 
 
-def _spaced(items: Iterable[Item]) -> list[Item | str | int]:
-    """The items in a list to encode, apart from each other; the last part is none."""
-    spaced: list[Item | str | int] = [part for item in items for part in (item, _SPACER)]
-    return [*spaced, 0]
+def _spaced(items: Iterable[Item]) -> list[Item | str]:
+    """The items in a list to encode, a string between any two."""
+    return [part for item in items for part in (item, "")][:-1]
 
 
 def document(
