@@ -30,7 +30,8 @@ def read(caller: Task, names: list[str]) -> bytes:
     if names[:1] == ["sys"]:
         value = caller.engine.sysctls.get("/".join(names[1:]))
         if value is None:
-            raise err(errno.ENOENT)
+            _sysctls(caller, names[1:])
+            raise err(errno.EISDIR)
         return f"{value}\n".encode()
     if names == ["kallsyms"]:
         return _kallsyms(caller)
@@ -50,6 +51,8 @@ def listdir(caller: Task, names: list[str]) -> list[tuple[str, bool]]:
     if not names:
         pids = [(str(pid), True) for pid in caller.engine.tasks]
         return [*pids, ("kallsyms", False), ("self", False), ("sys", True), ("thread-self", False)]
+    if names[0] == "sys":
+        return _sysctls(caller, names[1:])
     task, names = _task(caller, names)
     if not names:
         return [(name, True) for name in _PTRACE[:3]] + [
@@ -102,6 +105,17 @@ def fdinfo(task: Task, fd: int) -> bytes:
     flags = file.mode | (O_CLOEXEC if isinstance(there, Object) else 0)
     text = f"pos:\t0\nflags:\t0{flags:o}\nmnt_id:\t{there.mnt_id}\nino:\t{there.inode}\n"
     return (text + there.fdinfo(file)).encode()
+
+
+def _sysctls(caller: Task, names: list[str]) -> list[tuple[str, bool]]:
+    """What is in a directory of /proc/sys. ENOENT, ENOTDIR."""
+    known = [path.split("/") for path in caller.engine.sysctls]
+    if names in known:
+        raise err(errno.ENOTDIR)
+    below = [path[len(names) :] for path in known if path[: len(names)] == names]
+    if not below:
+        raise err(errno.ENOENT)
+    return list({path[0]: (path[0], len(path) > 1) for path in below}.values())
 
 
 def _task(caller: Task, names: list[str]) -> tuple[Task, list[str]]:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from functools import partial
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bpflens.abi.attrs import LinkCreate
 from bpflens.abi.enums import AttachType, MapFlag, ProgType
@@ -247,3 +250,42 @@ def test_a_pid_is_given_out_once(engine: Engine) -> None:
     one: Task = engine.task()
     one.exit()
     assert engine.task().pid != one.pid
+
+
+# --- any path
+
+NAMES = st.sampled_from(
+    ["proc", "self", "thread-self", "1", "task", "fd", "3", "fdinfo", "root", "ns", "net", "sys",
+     "fs", "bpf", "cgroup", "a", "run", "netns", "blue", "..", ".", "x", "kernel", "pin", "\udc80"]
+)  # fmt: skip
+
+
+@given(st.lists(NAMES, max_size=9), st.booleans())
+def test_any_path_is_answered_or_refused(names: list[str], root: bool) -> None:
+    engine = Engine(policy="linux")
+    made = engine.task(cgroup="/a")
+    made.mntns.mount_netns("blue", made.unshare_net())
+    Calls(made).obj_pin(map(Calls(made)), "/sys/fs/bpf/pin")
+    task = engine.task(uid=0 if root else 1000)
+    host, path = task.doors().host, "/" + "/".join(names)
+    for way in (host.read, host.listdir, host.readlink, host.tree, host.open, host.unlink):
+        assert refused(partial(way, path)) != 0
+    assert refused(lambda: Calls(task).obj_get(path)) != 0
+
+
+def test_what_is_listed_is_there(engine: Engine) -> None:
+    made = engine.task(cgroup="/a/b")
+    made.mntns.mount_netns("blue", made.unshare_net())
+    Calls(made).obj_pin(map(Calls(made)), "/sys/fs/bpf/pin")
+    host, waiting, files = engine.task().doors().host, ["/proc", "/sys", "/run"], 0
+    while waiting:
+        folder = waiting.pop()
+        for name, is_folder in host.listdir(folder):
+            path = f"{folder}/{name}"
+            if is_folder:
+                waiting.append(path)
+                continue
+            files += 1
+            ways = partial(host.readlink, path), partial(host.read, path)
+            assert None in [refused(way) for way in ways] or name in ("pin", "blue"), path
+    assert files > 50
