@@ -14,13 +14,14 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 from bpflens.abi.attrs import ATTRS
-from bpflens.abi.enums import Cmd
+from bpflens.abi.enums import AttachType, Cmd
 from bpflens.errors import BpflensError, Unsupported
 from bpflens.port import fdinfo, spell
 from bpflens.port.doors import BpfPort, BulkPort, Clock, Doors, HostPort, NetPort, Rows
@@ -97,9 +98,9 @@ def request(
                         buffers.append(target)
                     content[offset : offset + 8] = bytes(8)
                     digest.update(f"->{offset}:{len(target)}".encode())
-        if at == 0 and record is not None:
+        if at == 0 and record is not None and not _by_index(cmd, content):
             for field in record.__layout__.values():
-                if field.kind == "Fd" and field.end <= size:
+                if field.kind == "Fd" and field.end <= size and not _of_device(cmd, field, first):
                     number = int.from_bytes(content[field.offset : field.end], "little")
                     if number in fds:
                         content[field.offset : field.end] = bytes(4)
@@ -107,6 +108,34 @@ def request(
         digest.update(content)
         at += 1
     return Request(digest.hexdigest(), spell.call(cmd, attr, size, mem), buffers)
+
+
+def _by_index(cmd: int, attr: bytes) -> bool:
+    """Whether a query is about a device: what else is an fd is the device's index then."""
+    return cmd == Cmd.PROG_QUERY and int.from_bytes(attr[4:8], sys.byteorder) in _DEVICES
+
+
+_DEVICES = frozenset(
+    {
+        AttachType.TCX_INGRESS,
+        AttachType.TCX_EGRESS,
+        AttachType.NETKIT_PRIMARY,
+        AttachType.NETKIT_PEER,
+    }
+)
+
+
+_AT_DEVICES = (AttachType.TCX_INGRESS, AttachType.TCX_EGRESS, AttachType.NETKIT_PRIMARY,
+               AttachType.NETKIT_PEER)  # fmt: skip
+
+
+def _of_device(cmd: int, field: Field, attr: bytearray) -> bool:
+    """Whether a PROG_QUERY has the index of a device where others have an fd."""
+    return (
+        cmd == Cmd.PROG_QUERY
+        and field.offset == 0
+        and int.from_bytes(attr[4:8], "little") in _AT_DEVICES
+    )
 
 
 def changes(before: bytes, after: bytes | bytearray) -> list[tuple[int, str]]:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bpflens.abi.enums import Cmd, MapType
+from bpflens.abi.attrs import ProgQuery
+from bpflens.abi.enums import AttachType, Cmd, MapType
 from bpflens.abi.infos import ProgInfo
 from bpflens.errors import BpflensError, CassetteMiss, NotFound
 from bpflens.model.parts import Part
@@ -138,6 +139,17 @@ def test_a_request_is_the_same_wherever_its_buffers_lie_and_whatever_its_fds_are
     assert asked(3, {3: "map 5"}) == asked(77, {77: "map 5", 3: "map 6"})
     assert asked(3, {3: "map 5"}) != asked(3, {3: "map 6"})
     assert asked(3, {}) != asked(4, {})
+
+
+def test_the_index_of_a_device_is_no_fd() -> None:
+    def asked(type: AttachType, number: int, fds: dict[int, str]) -> str:
+        mem = Memory()
+        attr = bytearray(ProgQuery(target_fd=number, attach_type=type).encode())
+        return request(Cmd.PROG_QUERY, mem.pin(attr), len(attr), mem, fds).key
+
+    tcx, cgroup = AttachType.TCX_INGRESS, AttachType.CGROUP_DEVICE
+    assert asked(tcx, 3, {3: "path /proc"}) == asked(tcx, 3, {}) != asked(tcx, 4, {4: "path /proc"})
+    assert asked(cgroup, 3, {3: "path /a"}) == asked(cgroup, 4, {4: "path /a"})
 
 
 def test_a_request_with_other_content_or_another_size_is_another_one() -> None:
