@@ -100,7 +100,7 @@ def request(
                     digest.update(f"->{offset}:{len(target)}".encode())
         if at == 0 and record is not None and not _by_index(cmd, content):
             for field in record.__layout__.values():
-                if field.kind == "Fd" and field.end <= size and not _of_device(cmd, field, first):
+                if field.kind == "Fd" and field.end <= size:
                     number = int.from_bytes(content[field.offset : field.end], "little")
                     if number in fds:
                         content[field.offset : field.end] = bytes(4)
@@ -123,19 +123,6 @@ _DEVICES = frozenset(
         AttachType.NETKIT_PEER,
     }
 )
-
-
-_AT_DEVICES = (AttachType.TCX_INGRESS, AttachType.TCX_EGRESS, AttachType.NETKIT_PRIMARY,
-               AttachType.NETKIT_PEER)  # fmt: skip
-
-
-def _of_device(cmd: int, field: Field, attr: bytearray) -> bool:
-    """Whether a PROG_QUERY has the index of a device where others have an fd."""
-    return (
-        cmd == Cmd.PROG_QUERY
-        and field.offset == 0
-        and int.from_bytes(attr[4:8], "little") in _AT_DEVICES
-    )
 
 
 def changes(before: bytes, after: bytes | bytearray) -> list[tuple[int, str]]:
