@@ -100,9 +100,9 @@ def _svg(lines: Iterable[str]) -> str:
 
 
 def _tops(graph: Indexed) -> list[str]:
-    """Where the tree begins: what nothing refers to, and one node of each cycle."""
-    tops = [key for key in graph.nodes if not graph.arriving[key] and graph.leaving[key]]
-    tops += [key for key in graph.nodes if not graph.arriving[key] and not graph.leaving[key]]
+    """Where the tree begins: what nothing keeps, and one node of each cycle."""
+    free = [key for key in graph.nodes if not graph.keepers(key)]
+    tops = sorted(free, key=lambda key: not graph.leaving[key])  # what is alone comes last
     reached: set[str] = set()
     for start in (*tops, *graph.nodes):
         if start not in reached:
@@ -113,7 +113,7 @@ def _tops(graph: Indexed) -> list[str]:
                 key = waiting.pop()
                 if key not in reached:
                     reached.add(key)
-                    waiting += [edge.target for edge in graph.leaving[key]]
+                    waiting += [edge.target for edge in graph.leaving[key] if edge.keeps]
     return tops
 
 
