@@ -21,8 +21,8 @@ CGROUPS = "bpflens_cgroups"
 
 FILES = "bpflens_files"
 
-EDITION = "2"
-"""Of the programs' text: what was kept of another edition is made anew."""
+EDITIONS = {"programs": "1", "files": "3", "cgroups": "1"}
+"""Of each program's text: what was kept of another edition is made anew."""
 
 _WHOLE_TREE = struct.pack("=IIQ", 2, 0, 0)
 """union bpf_iter_link_info: BPF_CGROUP_ITER_DESCENDANTS_PRE, from the root that we see."""
@@ -52,7 +52,7 @@ class LinuxBulk:
         from bpflens.linux import iterators  # a small machine, or a map, has no use for them
         from bpflens.port.calls import CallNotFound, Calls
 
-        target, programs = self._kept("programs", keep, self._programs)
+        target, programs = self._kept("programs", keep, lambda: self._programs(keep))
         calls = Calls(bpf)
         for insns in programs:
             try:
@@ -72,7 +72,7 @@ class LinuxBulk:
         # Addresses hold for one boot; the types of packet sockets may be a module's.
         packet = self._packet_types()
         here = self._host.read("/proc/sys/kernel/random/boot_id") + bytes([packet is not None])
-        target, (insns,) = self._kept("files", keep, lambda btf: self._files(btf, packet), here)
+        target, (insns,) = self._kept("files", keep, lambda: self._files(keep, packet), here)
         calls = Calls(bpf)
         with iterators.opened(calls, FILES, target, insns) as made:
             data = iterators.read_all(made.rows)
@@ -96,7 +96,7 @@ class LinuxBulk:
         from bpflens.linux import iterators
         from bpflens.port.calls import Calls
 
-        target, (insns,) = self._kept("cgroups", keep, self._cgroups)
+        target, (insns,) = self._kept("cgroups", keep, lambda: self._cgroups(keep))
         calls = Calls(bpf)
         parts = 1
         while True:
@@ -114,12 +114,13 @@ class LinuxBulk:
                 continue
             return Rows(b"".join(rows for rows, _ in found), found[-1][1])
 
-    def _cgroups(self, btf: Btf) -> Kept:
+    def _cgroups(self, keep: str | None) -> Kept:
         from bpflens.linux import cgrouprows
 
+        btf = self._types(keep)
         return cgrouprows.target(btf), [cgrouprows.program(btf)]
 
-    def _programs(self, btf: Btf) -> Kept:
+    def _programs(self, keep: str) -> Kept:
         from bpflens.linux import progrows
 
         cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
@@ -127,13 +128,16 @@ class LinuxBulk:
         if first != b"0" or not (last or b"0").isdigit():
             raise Unsupported("the CPUs are not numbered one after another")
         page_shift = os.sysconf("SC_PAGE_SIZE").bit_length() - 1
+        btf = self._types(keep)
         return progrows.target(btf), progrows.ways(btf, int(last or b"0") + 1, page_shift)
 
-    def _files(self, btf: Btf, packet: bytes | None) -> Kept:
+    def _files(self, keep: str | None, packet: bytes | None) -> Kept:
         from bpflens.btf.parse import Btf
         from bpflens.linux import filerows
 
+        # First, because who may not see them is to wait for nothing else.
         addresses = filerows.releases(self._host.read("/proc/kallsyms"))
+        btf = self._types(keep)
         types = Btf.parse(packet, btf) if packet else None
         return filerows.target(btf), [filerows.program(btf, addresses, types)]
 
@@ -144,7 +148,7 @@ class LinuxBulk:
             return None
 
     def _kept(
-        self, name: str, keep: str | None, make: Callable[[Btf], Kept], here: bytes = b""
+        self, name: str, keep: str | None, make: Callable[[], Kept], here: bytes = b""
     ) -> Kept:
         """The instructions for this kernel: known, or kept in a file, or made now and kept.
 
@@ -155,14 +159,14 @@ class LinuxBulk:
 
             system = os.uname()
             page = str(os.sysconf("SC_PAGE_SIZE"))
-            words = (EDITION, system.release, system.version, system.machine, page)
+            words = (EDITIONS[name], system.release, system.version, system.machine, page)
             cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
             # The notes hold the build ID: another build is another kernel, and other types.
             identity = "\0".join(words).encode() + cpus + self._host.read("/sys/kernel/notes")
             path = os.path.join(keep or "", f"{name}-{system.release}.iterators")
             found = kept.load(path, identity + here) if keep else None
             if found is None:
-                found = make(self._types(keep))
+                found = make()
                 if keep:
                     kept.save(path, identity + here, found)
             self._known[name] = found

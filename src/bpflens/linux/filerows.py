@@ -16,7 +16,7 @@ from collections.abc import Mapping
 from bpflens.abi.rows import EventRow, FileKind, FileRow, SocketRow
 from bpflens.btf import types as t
 from bpflens.btf.parse import Btf
-from bpflens.errors import Unsupported
+from bpflens.errors import Denied, Unsupported
 from bpflens.insn.asm import assemble
 from bpflens.linux import filetext
 from bpflens.linux.kerneltypes import Kernel
@@ -100,19 +100,18 @@ _MEMBERS = {
 
 
 def releases(kallsyms: bytes) -> dict[FileKind, int]:
-    """The addresses of those functions. Raises Unsupported where they are not to be had."""
+    """The addresses of those functions. Raises Unsupported, Denied where they are not to be had."""
     found: dict[FileKind, int] = {}
     for kind, name in RELEASE.items():
         end = b" %s\n" % name.encode()
         at = kallsyms.find(end)
-        start = kallsyms.rfind(b"\n", 0, at) + 1
-        address = int(kallsyms[start : at - 1].split()[0], 16) if at >= 0 else 0
         # Two functions of one name: nothing tells them apart.
-        if not address or kallsyms.find(end, at + 1) >= 0:
-            raise Unsupported(
-                f"/proc/kallsyms does not tell where {name} is (kernel.kptr_restrict, CAP_SYSLOG)"
-            )
-        found[kind] = address
+        if at < 0 or kallsyms.find(end, at + 1) >= 0:
+            raise Unsupported(f"/proc/kallsyms does not tell where {name} is")
+        start = kallsyms.rfind(b"\n", 0, at) + 1
+        found[kind] = int(kallsyms[start:at].split()[0], 16)
+        if not found[kind]:  # kallsyms_show_value()
+            raise Denied("/proc/kallsyms hides its addresses (kernel.kptr_restrict)", "CAP_SYSLOG")
     return found
 
 

@@ -119,4 +119,5 @@ def test_the_target_is_the_function_that_stands_for_programs() -> None:
 
 def test_another_text_is_another_edition() -> None:
     digest = sha256(b"".join(progrows.ways(kernel(), 2, 12))).hexdigest()[:16]
-    assert {bulk.EDITION: digest} == {bulk.EDITION: EDITIONS[bulk.EDITION]}
+    edition = bulk.EDITIONS["programs"]
+    assert {edition: digest} == {edition: EDITIONS[edition]}
