@@ -10,7 +10,7 @@ from bpflens.abi.enums import AttachType, LinkType, ProgType
 from bpflens.attach import networks
 from bpflens.attach.links import ORDERS, attachment, gone
 from bpflens.attach.places import Places
-from bpflens.attach.record import Attachment
+from bpflens.attach.record import Attachment, Failure
 from bpflens.attach.targets import Targets
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import Link, LinkFacts
@@ -158,15 +158,29 @@ class LinkLook:
 
     def _attachment(self, link: LinkFacts) -> Attachment:
         """Where a link is attached, by who knows most of it."""
-        if link.type in _ELSEWHERE and link.id in self._in_networks:
-            return self._in_networks[link.id]
-        return attachment(self.targets, link)
+        found = None
+        if link.type in _ELSEWHERE:
+            found = self._in_networks.get(link.id)
+        elif "perf_event_type" in link.missing:
+            found = self._at_events.get(link.id)
+        return found or attachment(self.targets, link)
 
     @cached_property
     def _in_networks(self) -> dict[int, Attachment]:
         """What is found in network namespaces, by the IDs of links."""
-        return {
-            found.link_id: found
-            for found in networks.find(self.places)
-            if isinstance(found, Attachment) and found.link_id is not None
-        }
+        return _by_link(networks.find(self.places))
+
+    @cached_property
+    def _at_events(self) -> dict[int, Attachment]:
+        """What the fds of perf events tell, by the IDs of links."""
+        from bpflens.attach import perf
+
+        return _by_link(perf.find(self.places))
+
+
+def _by_link(found: Iterator[Attachment | Failure]) -> dict[int, Attachment]:
+    return {
+        each.link_id: each
+        for each in found
+        if isinstance(each, Attachment) and each.link_id is not None
+    }

@@ -51,6 +51,13 @@ def linked(bench: Bench, fd: int, target: str, hook: str | None = None) -> Expec
     )
 
 
+def at_event(bench: Bench, event: int, type: P = P.KPROBE) -> int:
+    """A link to a perf event of which nobody has an fd: it tells of itself what is told."""
+    fd = probes.at_event(bench, event, COOKIE, type)
+    bench.calls.close(event)
+    return fd
+
+
 # --- tracepoints
 
 
@@ -86,7 +93,7 @@ def typed_tracepoint(bench: Bench) -> Expected:
 @case("tracepoint", "link")
 def tracepoint(bench: Bench) -> Expected:
     event = bench.tracepoint("sched", TRACEPOINT)
-    fd = probes.at_event(bench, event, COOKIE, P.TRACEPOINT)
+    fd = at_event(bench, event, P.TRACEPOINT)
     return linked(bench, fd, TRACEPOINT)
 
 
@@ -205,7 +212,7 @@ def iterator_cgroups(bench: Bench) -> Expected:
 
 @case("perf_event", "link")
 def perf_event(bench: Bench) -> Expected:
-    return linked(bench, probes.at_event(bench, bench.ticks(), COOKIE, P.PERF_EVENT), "dummy")
+    return linked(bench, at_event(bench, bench.ticks(), P.PERF_EVENT), "dummy")
 
 
 def probe(kind: str, back: bool, bench: Bench) -> Expected:
@@ -213,7 +220,7 @@ def probe(kind: str, back: bool, bench: Bench) -> Expected:
     place = FUNCTION if kind == "kprobe" else bench.executable()
     offset = 0 if kind == "kprobe" else 64
     event = bench.probe(kind, place, offset, back=back)
-    fd = probes.at_event(bench, event, COOKIE)
+    fd = at_event(bench, event)
     target = f"{place}+{offset:#x}" if offset else place
     return linked(bench, fd, target, f"{kind[0]}ret{kind[1:]}" if back else kind)
 
@@ -231,7 +238,7 @@ def kprobe_inside(bench: Bench) -> Expected:
         if error.errno != errno.EILSEQ:
             raise
         raise NotOffered("no instruction begins there") from error
-    return linked(bench, probes.at_event(bench, event), f"{FUNCTION}+0x4", "kprobe")
+    return linked(bench, at_event(bench, event), f"{FUNCTION}+0x4", "kprobe")
 
 
 @case("kprobe_multi", "one function")
