@@ -15,6 +15,7 @@ from bpflens.engine.netlink import nla
 from bpflens.errors import ENOTSUPP
 
 if TYPE_CHECKING:
+    from bpflens.engine.actions import Action
     from bpflens.engine.engine import Engine
     from bpflens.engine.links.mprog import Mprog
     from bpflens.engine.progs.prog import Prog
@@ -219,7 +220,7 @@ class Device:
             hook.clear()
         self.tcx.clear()
         if self.clsact:
-            self.clsact.clear()
+            self.clsact.clear(self.netns)
         for route in list(self.netns.routes):
             if route.device is self:
                 self.netns.routes.remove(route)
@@ -258,7 +259,10 @@ class NetNs(Node):
     Tasks in it, its names, open files of it and sockets keep it; its devices go with it.
     """
 
-    __slots__ = ("_next", "devices", "engine", "filters", "hooks", "inode", "routes", "users")
+    __slots__ = (
+        "_next", "actions", "blocks", "devices", "engine", "filters", "hooks", "inode", "routes",
+        "users",
+    )  # fmt: skip
 
     mnt_id: ClassVar[int] = 3
 
@@ -271,6 +275,9 @@ class NetNs(Node):
         self.filters: list[Any] = []
         """Links of netfilter programs."""
         self.routes: list[Route] = []
+        self.blocks: dict[int, tc.Block] = {}
+        """By number: filters that devices share."""
+        self.actions: dict[int, Action] = {}
         self._next = 1
         self.add("lo", native=False)
 
@@ -295,6 +302,8 @@ class NetNs(Node):
         for device in list(self.devices.values()):
             if device.index in self.devices:  # not gone with its peer
                 device.remove()
+        for action in list(self.actions.values()):
+            action.release()
 
     def add(self, name: str, native: bool = True) -> Device:
         """A new device with the next index."""

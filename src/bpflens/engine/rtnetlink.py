@@ -17,7 +17,7 @@ from bpflens.abi.netlink import (
     IfLaXdp,
     NlMsgType,
 )
-from bpflens.engine import routes, tc
+from bpflens.engine import actions, routes, tc
 from bpflens.engine.call import err
 from bpflens.engine.creds import Cap
 from bpflens.engine.links import netns
@@ -37,6 +37,7 @@ DUMPS: dict[tuple[int, int], Callable[[Task, bytes], list[bytes]]] = {
     (NETLINK_ROUTE, NlMsgType.GETLINK): _links,
     (NETLINK_ROUTE, NlMsgType.GETQDISC): tc.qdiscs,
     (NETLINK_ROUTE, NlMsgType.GETTFILTER): tc.filters,
+    (NETLINK_ROUTE, NlMsgType.GETACTION): actions.actions,
     (NETLINK_ROUTE, NlMsgType.GETROUTE): routes.routes,
     (NETLINK_NETFILTER, NlMsgType.GETHOOK): netns.hooks,
 }
@@ -126,5 +127,6 @@ def _prog(task: Task, raw: bytes) -> Prog | None:
 CHANGES: dict[NlMsgType, Callable[[Task, int, bytes], None]] = {
     NlMsgType.SETLINK: _set_link,
     **tc.CHANGES,
+    **actions.CHANGES,
     **routes.CHANGES,
 }
