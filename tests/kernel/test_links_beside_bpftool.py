@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import LinkType, MapType
 from bpflens.abi.enums import ProgType as P
+from bpflens.model.system import System
 from bpflens.testing.attachments import links
 from bpflens.testing.bench import Bench, NotOffered
 from bpflens.testing.builders import map, program
@@ -97,3 +99,35 @@ def test_every_value_of_every_link_is_equal(bench: Bench, run: Callable[..., Ran
     assert not wrong, "\n".join(wrong)
     assert compared > 3 * made
     assert len(set(ours) & {item["id"] for item in theirs}) >= made
+
+
+FDINFO = {
+    "tp_name": "tp_name", "cookie": "cookie", "attach_type": "attach_type",
+    "target_obj_id": "target_obj_id", "target_btf_id": "target_btf_id", "cgroup_id": "cgroup_id",
+    "target_name": "target_name", "map_id": "map_id", "netns_ino": "netns_ino",
+    "ifindex": "ifindex", "event_type": "perf_event_type", "offset": "offset",
+    "ref_ctr_offset": "ref_ctr_offset", "config": "config", "type": "event_type",
+    "uprobe_cnt": "probe_count", "kprobe_cnt": "probe_count", "path": "path", "pid": "pid",
+    "tid": "tid", "missed": "missed", "addr": "addr", "prog_id": "prog_id", "link_id": "id",
+}  # fmt: skip
+"""Line of fdinfo → our field."""
+
+
+def test_fdinfo_tells_the_same_of_every_link(bench: Bench) -> None:
+    attach_all(bench)
+    compared: Counter[str] = Counter()
+    with System(bench.doors) as system:
+        for link in system.links():
+            with link:
+                ours = link.info()
+                lines = bench.fdinfo(link.fd)
+                for key, field in FDINFO.items():
+                    if key not in lines:
+                        continue
+                    mine = getattr(ours, field)
+                    value = getattr(mine, "label", mine) if key == "event_type" else mine
+                    word = lines[key].partition(" ")[0]  # behind it are words: `46 (ingress)`
+                    told = word if isinstance(value, str) else int(word, 0)
+                    assert told == value, f"{key} {lines} {ours}"
+                    compared[key] += 1
+    assert {"cookie", "offset", "config", "uprobe_cnt", "ifindex", "target_name"} <= set(compared)
