@@ -56,11 +56,11 @@ class EngineBulk:
                     id=cgroup.id,
                     prog_id=entry.prog.id,
                     link_id=entry.link.id if entry.link else 0,
-                    attach_type=attach,
+                    attach_type=slot & 0xFF,
                     flags=found.flags | entry.flags & PREORDER,
                 ).encode()
                 for cgroup in self._task.engine.cgroup.family()
-                for attach, found in cgroup.hooks.items()
+                for slot, found in cgroup.hooks.items()
                 for entry in found.entries
             )
         )

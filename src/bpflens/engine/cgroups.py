@@ -25,7 +25,7 @@ def from_fd(task: Task, fd: int) -> Cgroup:
 
 
 class Cgroup(Node):
-    """A cgroup of the v2 hierarchy; `hooks` holds what is attached, by attach type."""
+    """A cgroup of the v2 hierarchy; `hooks` holds what is attached, by `links.cgroup.slot_of`."""
 
     __slots__ = ("children", "engine", "gone", "hooks", "id", "name", "parent")
 

@@ -83,6 +83,8 @@ class Engine:
         self.tracepoints = {"sched_switch", "sched_process_exec", "sys_enter", "sys_exit"}
         self.trampolines: dict[tuple[bool, int, int], list[Any]] = {}
         """Functions with programs at them → their links."""
+        self.lsm_slots = [0] * 10
+        """Hooks of LSM with programs at cgroups, by `links.cgroup.slot_of` (CGROUP_LSM_NUM)."""
         self.congestion: dict[bytes, Any] = {b"cubic": None, b"reno": None}
         """TCP's congestion controls by name → the map, if it is one of BPF's."""
         self.stats_users = 0

@@ -1,15 +1,24 @@
-"""PROG_ATTACH, PROG_DETACH and PROG_QUERY in one line each, for the checks of each hook."""
+"""Attaching, detaching and asking what is attached, in one line each."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpflens.abi.attrs import LinkCreateTcx, LinkDetach, LinkUpdate, ProgAttach, ProgQuery
+from bpflens.abi.attrs import (
+    LinkCreateKprobeMulti,
+    LinkCreateTcx,
+    LinkCreateUprobeMulti,
+    LinkDetach,
+    LinkUpdate,
+    ProgAttach,
+    ProgQuery,
+)
 from bpflens.abi.enums import AttachType, Cmd
 from bpflens.abi.infos import LinkInfo, ProgInfo
 from bpflens.errors import SyscallError
 from bpflens.port.calls import Calls
 from bpflens.port.memory import Memory
+from bpflens.testing.builders import u64
 
 REPLACE, BEFORE, AFTER, ID, LINK, PREORDER = 4, 8, 16, 32, 0x2000, 64
 """BPF_F_* of attaching."""
@@ -124,3 +133,53 @@ def update(calls: Calls, link: int, new: int, flags: int = 0, old: int = 0) -> N
 def detach_link(calls: Calls, link: int) -> None:
     """LINK_DETACH."""
     calls.call(Cmd.LINK_DETACH, LinkDetach(link_fd=link))
+
+
+# --- probes
+
+
+def _pinned(mem: Memory, numbers: list[int] | None) -> int:
+    return mem.pin(bytearray(u64(*numbers))) if numbers is not None else 0
+
+
+def link_functions(
+    calls: Calls, prog: int, names: list[str] | None, cookies: list[int] | None = None, *,
+    addresses: list[int] | None = None, **fields: int,
+) -> int:  # fmt: skip
+    """A link of a program (KPROBE, for TRACE_KPROBE_MULTI) to functions of the kernel, by name or
+    by address. `fields` are others of the attr: kprobe_multi_flags=1 is for their returns."""
+    mem = Memory()
+    attr = LinkCreateKprobeMulti(
+        prog_fd=prog,
+        attach_type=AttachType.TRACE_KPROBE_MULTI,
+        cnt=len(names or addresses or ()),
+        addrs=_pinned(mem, addresses),
+        cookies=_pinned(mem, cookies),
+    )
+    if names is not None:
+        texts = [mem.pin(bytearray(name.encode() + b"\0")) for name in names]
+        attr.syms = _pinned(mem, texts)
+    for field, value in fields.items():
+        setattr(attr, field, value)
+    return calls.link_create(attr, mem)
+
+
+def link_places(
+    calls: Calls, prog: int, path: str, offsets: list[int], cookies: list[int] | None = None,
+    counters: list[int] | None = None, **fields: int,
+) -> int:  # fmt: skip
+    """A link of a program (KPROBE, for TRACE_UPROBE_MULTI) to places of a file. `counters` are the
+    offsets of their semaphores; uprobe_multi_flags=1 is for returns, pid for one process."""
+    mem = Memory()
+    attr = LinkCreateUprobeMulti(
+        prog_fd=prog,
+        attach_type=AttachType.TRACE_UPROBE_MULTI,
+        path=mem.pin(bytearray(path.encode() + b"\0")),
+        offsets=_pinned(mem, offsets),
+        cookies=_pinned(mem, cookies),
+        ref_ctr_offsets=_pinned(mem, counters),
+        cnt=len(offsets),
+    )
+    for field, value in fields.items():
+        setattr(attr, field, value)
+    return calls.link_create(attr, mem)

@@ -47,7 +47,13 @@ def few_types() -> bytes:
         made.add_func(f"bpf_iter_{target}", proto)
     traced = made.add_func_proto(0, [("", made.add_ptr(0)), ("", held)])
     made.add_typedef(f"btf_trace_{TRACEPOINT}", made.add_ptr(traced))
-    for name in ("vfs_unlink", "vfs_open", "security_file_open", "bpf_lsm_file_open"):
+    for name in (
+        "vfs_unlink",
+        "vfs_open",
+        "security_file_open",
+        "bpf_lsm_file_open",
+        "bpf_lsm_socket_bind",
+    ):
         made.add_func(name, made.add_func_proto(number, [("", held)]))
     _congestion(made, number)
     return made.build()

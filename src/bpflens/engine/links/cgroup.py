@@ -85,6 +85,38 @@ class CgroupHook:
         self.revision += 1
 
 
+def slot_of(attach: int, prog: Prog | None) -> int:
+    """bpf_cgroup_atype_find(): under which number a cgroup has a hook. Those of LSM are each one's
+    own; the attach type is the lowest byte."""
+    if attach == AttachType.LSM_CGROUP and prog:
+        return attach | prog.attach_btf_id << 8
+    return attach
+
+
+def take_slot(root: Cgroup, slot: int) -> None:
+    """bpf_cgroup_atype_get(): so many hooks of LSM can have programs at a time, in all cgroups."""
+    if slot & 0xFF != AttachType.LSM_CGROUP:
+        return
+    used = root.engine.lsm_slots
+    for at, there in enumerate(used):
+        if there and not any(
+            one.hooks[there].entries for one in root.family() if there in one.hooks
+        ):
+            used[at] = 0
+    if slot in used:
+        return
+    if 0 not in used:
+        raise err(errno.EINVAL)
+    used[used.index(0)] = slot
+
+
+def slots(cgroup: Cgroup, attach: int) -> list[int]:
+    """The numbers of the hooks that an attach type stands for."""
+    if attach != AttachType.LSM_CGROUP:
+        return [attach]
+    return [slot for slot in cgroup.engine.lsm_slots if slot]
+
+
 def hook_of(cgroup: Cgroup, attach: int) -> CgroupHook:
     """The hook of a cgroup, made when first needed."""
     found = cgroup.hooks.get(attach)
@@ -143,6 +175,9 @@ def attach(
         raise err(errno.EINVAL)
     if (old is not None) != bool(flags & REPLACE):
         raise err(errno.EINVAL)
+    running = prog or (link.prog if link else None)
+    type = slot_of(type, running)
+    take_slot(cgroup.root(), type)
     found = hook_of(cgroup, type)
     if revision and revision != found.revision:
         raise err(errno.ESTALE)
@@ -211,7 +246,7 @@ class CgroupLink(Link):
 
     def _entry(self) -> tuple[CgroupHook, Entry]:
         assert self.cgroup
-        found = self.cgroup.hooks[self.attach_type]
+        found = self.cgroup.hooks[slot_of(self.attach_type, self.prog)]
         return found, next(entry for entry in found.entries if entry.link is self)
 
     def release(self) -> None:
@@ -234,7 +269,9 @@ class CgroupLink(Link):
         if old and old is not self.prog:
             raise err(errno.EPERM)
         assert self.prog
-        if new.type != self.prog.type:
+        if new.type != self.prog.type or slot_of(self.attach_type, new) != slot_of(
+            self.attach_type, self.prog
+        ):
             raise err(errno.EINVAL)
         found, _entry = self._entry()
         found.revision += 1
@@ -280,7 +317,7 @@ class Cgroups(Hook):
 
     def attach(self, call: Call, attr: ProgAttach, prog: Prog) -> None:
         """cgroup_bpf_prog_attach()."""
-        if attr.attach_type == AttachType.LSM_MAC:
+        if prog.type == ProgType.LSM and prog.attach_type != AttachType.LSM_CGROUP:
             raise err(errno.EINVAL)
         cgroup = from_fd(call.task, attr.target_fd)
         old = None
@@ -300,7 +337,7 @@ class Cgroups(Hook):
             prog = None
         if attr.attach_type == AttachType.LSM_MAC:
             raise err(errno.EINVAL)
-        found = hook_of(cgroup, attr.attach_type)
+        found = hook_of(cgroup, slot_of(attr.attach_type, prog))
         if attr.expected_revision and attr.expected_revision != found.revision:
             raise err(errno.ESTALE)
         if not found.flags & MULTI:
@@ -325,17 +362,19 @@ class Cgroups(Hook):
             raise err(errno.EINVAL)
         if attr.attach_type == AttachType.LSM_CGROUP and not attr.query_flags:
             _check_lsm(attr)
-        found = hook_of(cgroup, attr.attach_type)
+        there = [hook_of(cgroup, slot) for slot in slots(cgroup, attr.attach_type)]
         if attr.query_flags:
-            progs = effective(cgroup, attr.attach_type)
-            flags = 0
+            found = [effective(cgroup, slot) for slot in slots(cgroup, attr.attach_type)]
+            progs, flags = [prog for some in found for prog in some], 0
+            each = [0] * len(progs)
         else:
-            progs = [entry.prog for entry in found.entries]
-            flags = found.flags
+            progs = [entry.prog for one in there for entry in one.entries]
+            each = [one.flags for one in there for _entry in one.entries]
+            flags = 0 if attr.attach_type == AttachType.LSM_CGROUP else there[0].flags
         call.put_u32(12, flags)
         call.put_u32(24, len(progs))
         if call.size >= 64:
             many = attr.query_flags or attr.attach_type == AttachType.LSM_CGROUP
-            call.put_u64(56, 0 if many else found.revision)
+            call.put_u64(56, 0 if many else there[0].revision)
         ids = [prog.id for prog in progs]
-        answer(call, attr, [(attr.prog_ids, ids), (attr.prog_attach_flags, [flags] * len(ids))])
+        answer(call, attr, [(attr.prog_ids, ids), (attr.prog_attach_flags, each)])

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 
-from bpflens.abi.attrs import LinkCreateTracing, ProgLoad, RawTracepointOpen
+from bpflens.abi.attrs import LinkCreateTracing, ProgLoad, ProgQuery, RawTracepointOpen
 from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import Cmd, LinkType
 from bpflens.abi.enums import MapType as T
 from bpflens.abi.enums import ProgType as P
-from bpflens.abi.infos import ProgInfo, TracingLinkInfo
+from bpflens.abi.infos import CgroupLinkInfo, ProgInfo, TracingLinkInfo
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Int
 from bpflens.errors import SyscallError
@@ -18,10 +18,11 @@ from bpflens.port.memory import Memory
 from bpflens.testing.bench import Bench, NotOffered, eventually
 from bpflens.testing.builders import RETURN_0, btf, code, load, map, program, u32
 from bpflens.testing.conformance.suite import CLOSED, cases, fails, same
-from bpflens.testing.hooks import detach_link, id_of, update
+from bpflens.testing.hooks import Hook, detach_link, id_of, update
 from bpflens.testing.kernel_types import VMLINUX, function_id, traced_program
 
-FUNCTION, SECURITY, HOOK = "vfs_unlink", "security_file_open", "bpf_lsm_file_open"
+FUNCTION, SECURITY = "vfs_unlink", "security_file_open"
+HOOK, BIND = "bpf_lsm_file_open", "bpf_lsm_socket_bind"
 PLACES = {
     "fentry": (FUNCTION, A.TRACE_FENTRY),
     "fexit": (FUNCTION, A.TRACE_FEXIT),
@@ -124,6 +125,61 @@ def check_hook_needs_the_license(calls: Calls) -> None:
         prog_type=P.LSM, expected_attach_type=A.LSM_MAC, attach_btf_id=function_id(calls, HOOK)
     )
     fails(errno.EINVAL, load, calls, attr, code(RETURN_0), "MIT")
+
+
+# --- LSM hooks at cgroups
+
+
+def told(bench: Bench, group: int, room: int = 8) -> tuple[list[int], list[int]]:
+    """What PROG_QUERY tells of the programs at all hooks of a cgroup: IDs and flags."""
+    mem = Memory()
+    ids, flags = bytearray(4 * room), bytearray(4 * room)
+    attr = ProgQuery(target_fd=group, attach_type=A.LSM_CGROUP, prog_cnt=room)
+    attr.prog_ids, attr.prog_attach_flags = mem.pin(ids), mem.pin(flags)
+    bench.calls.call(Cmd.PROG_QUERY, attr, mem)
+    count = 4 * attr.prog_cnt
+    return list(memoryview(ids)[:count].cast("I")), list(memoryview(flags)[:count].cast("I"))
+
+
+def check_hook_at_a_cgroup(bench: Bench) -> None:
+    """A link of a program for an LSM hook tells its cgroup, like that of any other."""
+    calls, group = bench.calls, bench.cgroup()
+    prog = traced_program(calls, HOOK, A.LSM_CGROUP)
+    held = Hook(calls, group.fd, A.LSM_CGROUP).link(prog)
+    shown = calls.info(held, CgroupLinkInfo)
+    same((shown.type, shown.cgroup_id, shown.attach_type), (LinkType.CGROUP, group.id, 43))
+    same(told(bench, group.fd), ([id_of(calls, prog)], [2]))
+    detach_link(calls, held)
+    same(told(bench, group.fd), ([], []))
+
+
+def check_hooks_at_a_cgroup(bench: Bench) -> None:
+    """Each LSM hook is shared as its programs want; the query tells of all, with flags."""
+    calls, group = bench.calls, bench.cgroup()
+    it = Hook(calls, group.fd, A.LSM_CGROUP)
+    one, two, three = (traced_program(calls, name, A.LSM_CGROUP) for name in (HOOK, BIND, BIND))
+    it.attach(one, 1)
+    it.attach(two, 2)
+    it.attach(three, 2)
+    ids = [id_of(calls, prog) for prog in (one, two, three)]
+    same(told(bench, group.fd), (ids, [1, 2, 2]))
+    same(it.query(0).total, 3)
+    same(it.query(8).code, errno.EINVAL)
+    fails(errno.EPERM, it.attach, traced_program(calls, HOOK, A.LSM_CGROUP), 2)
+    fails(errno.ENOENT, it.detach, traced_program(calls, BIND, A.LSM_CGROUP))
+    it.detach(two)
+    it.detach(one)
+    same(told(bench, group.fd), (ids[2:], [2]))
+
+
+def check_hook_of_another_kind(bench: Bench) -> None:
+    """A program for the hook of all is not for cgroups, nor the other way round (EINVAL)."""
+    calls, group = bench.calls, bench.cgroup()
+    prog = traced_program(calls, HOOK, A.LSM_MAC)
+    fails(errno.EINVAL, Hook(calls, group.fd, A.LSM_CGROUP).attach, prog)
+    fails(errno.EINVAL, Hook(calls, group.fd, A.LSM_CGROUP).link, prog)
+    fails(errno.EINVAL, Hook(calls, group.fd, A.LSM_MAC).attach, prog)
+    fails(errno.EINVAL, open_, calls, traced_program(calls, HOOK, A.LSM_CGROUP))
 
 
 # --- functions of other programs

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeVar
 
-from bpflens.abi.attrs import LinkCreateKprobeMulti, LinkCreatePerfEvent, LinkCreateUprobeMulti
+from bpflens.abi.attrs import LinkCreatePerfEvent, LinkCreateUprobeMulti
 from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import LinkType, TaskFdType
 from bpflens.abi.enums import PerfEventType as E
@@ -23,10 +23,10 @@ from bpflens.errors import SyscallError
 from bpflens.port.calls import Calls
 from bpflens.port.memory import Memory
 from bpflens.testing.bench import Bench, Cap, NotOffered
-from bpflens.testing.builders import program, u64
+from bpflens.testing.builders import program
 from bpflens.testing.conformance.links import task_fd
 from bpflens.testing.conformance.suite import BAD, CLOSED, cases, fails, same
-from bpflens.testing.hooks import detach_link, id_of, update
+from bpflens.testing.hooks import detach_link, id_of, link_functions, link_places, update
 
 FUNCTION, OTHER = "vfs_unlink", "vfs_open"
 """Functions of the kernel that can be probed; the first is earlier by name or later, no matter."""
@@ -158,29 +158,15 @@ def multi(calls: Calls, attach: A = A.TRACE_KPROBE_MULTI) -> int:
     return program(calls, type=P.KPROBE, attach_type=attach)
 
 
-def _numbers(mem: Memory, numbers: list[int] | None) -> int:
-    return mem.pin(bytearray(u64(*numbers))) if numbers is not None else 0
-
-
 def at_functions(
     calls: Calls, names: list[str] | None, cookies: list[int] | None = None, *,
     addresses: list[int] | None = None, prog: int = 0, **fields: int,
 ) -> int:  # fmt: skip
     """A link of a program to functions of the kernel. Raises NotOffered where there are none."""
-    mem = Memory()
-    attr = LinkCreateKprobeMulti(
-        prog_fd=prog or multi(calls),
-        attach_type=A.TRACE_KPROBE_MULTI,
-        cnt=len(names or addresses or ()),
-        addrs=_numbers(mem, addresses),
-        cookies=_numbers(mem, cookies),
+    prog = prog or multi(calls)
+    return _offered(
+        lambda: link_functions(calls, prog, names, cookies, addresses=addresses, **fields)
     )
-    if names is not None:
-        texts = [mem.pin(bytearray(name.encode() + b"\0")) for name in names]
-        attr.syms = _numbers(mem, texts)
-    for field, value in fields.items():
-        setattr(attr, field, value)
-    return _offered(lambda: calls.link_create(attr, mem))
 
 
 def _offered(call: Callable[[], int]) -> int:
@@ -304,20 +290,11 @@ def at_places(
     counters: list[int] | None = None, *, path: str = "", prog: int = 0, **fields: int,
 ) -> int:  # fmt: skip
     """A link of a program to places of a file. Raises NotOffered where there are no uprobes."""
-    mem = Memory()
-    text = (path or bench.executable()).encode() + b"\0"
-    attr = LinkCreateUprobeMulti(
-        prog_fd=prog or multi(bench.calls, A.TRACE_UPROBE_MULTI),
-        attach_type=A.TRACE_UPROBE_MULTI,
-        path=mem.pin(bytearray(text)),
-        offsets=_numbers(mem, offsets),
-        cookies=_numbers(mem, cookies),
-        ref_ctr_offsets=_numbers(mem, counters),
-        cnt=len(offsets),
+    prog = prog or multi(bench.calls, A.TRACE_UPROBE_MULTI)
+    file = path or bench.executable()
+    return _offered(
+        lambda: link_places(bench.calls, prog, file, offsets, cookies, counters, **fields)
     )
-    for field, value in fields.items():
-        setattr(attr, field, value)
-    return _offered(lambda: bench.calls.link_create(attr, mem))
 
 
 class Places(NamedTuple):
@@ -438,15 +415,14 @@ def _bare(bench: Bench, **fields: int) -> int:
 
 
 def check_places_that_cannot_be(bench: Bench) -> None:
-    """What is no file, not there, or beyond its end is refused, and costs no ID."""
-    first = bench.calls.info(at_places(bench, [64]), UprobeMultiLinkInfo).id
+    """What is no file, not there, or beyond its end is refused."""
+    at_places(bench, [64])
     fails(errno.EBADF, at_places, bench, [64], path="/tmp")
     fails(errno.EBADF, at_places, bench, [64], path="\0")
     fails(errno.ENOENT, at_places, bench, [64], path="/tmp/no-such-file")
     fails(errno.EINVAL, at_places, bench, [1 << 20])
     fails(errno.E2BIG, at_places, bench, [64], cnt=(1 << 20) + 1)
     fails(errno.EFAULT, _bare, bench)
-    same(bench.calls.info(at_places(bench, [64]), UprobeMultiLinkInfo).id, first + 1)
 
 
 def check_places_of_another_program(bench: Bench) -> None:
