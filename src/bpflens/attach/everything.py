@@ -9,7 +9,7 @@ from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 from bpflens.errors import BpflensError
 
-FINDERS = ("networks", "cgroup", "perf", "slots", "sockets", "links")
+FINDERS = ("networks", "lirc", "cgroup", "perf", "slots", "sockets", "links")
 """The modules of this package that have a `find(places)`, in the order of the list. Links come
 last: what the finder of a hook knows of a link says more than the link's own info."""
 

@@ -140,3 +140,20 @@ def seg6local(bench: Bench) -> Expected:
     return Expected(
         id_of(bench.calls, prog), f"{target}@blue", flags=["name seg6"], attach_type="seg6local"
     )
+
+
+# --- what cannot be shown
+
+
+@case("lirc")
+def lirc(bench: Bench) -> Expected:
+    try:
+        program(bench.calls, type=ProgType.LIRC_MODE2)
+    except SyscallError as error:
+        raise refusal(error, "programs of infrared receivers") from error
+    raise NotOffered("there is no infrared receiver")
+
+
+@case("xt_bpf")
+def xt_bpf(bench: Bench) -> Expected:
+    raise NotOffered("a rule tells the path or the fd that its loader gave, and no program ID")
