@@ -139,9 +139,9 @@ class Btf:
 
     def name(self, off: int) -> str:
         """The string at an offset into the string section; bytes that are not UTF-8 as `\\xff`."""
-        start = off - self._first_string
-        if start < 0 and self.base:
+        if off < self._first_string and self.base:
             return self.base.name(off)
+        start = off - self._first_string
         end = self._strings.find(b"\0", start, start + MAX_NAME + 1) if start >= 0 else -1
         if end < 0:
             self._string(off)  # raises for an offset that is out of bounds
@@ -197,13 +197,11 @@ class Btf:
         """Where the offsets stand in `_name_offsets`, in ascending order."""
         if len(wanted) > 16:  # many strings end with the name
             return [at for at, offset in enumerate(self._name_offsets) if offset in wanted]
-        offsets = self._name_offsets
-        words = offsets.tobytes()
+        offsets, words = self._name_offsets, self._name_offsets.tobytes()
         found: list[int] = []
         for offset in wanted:
-            # Of little-endian words most end with 0, which would make the search slower.
-            word = offset.to_bytes(4, sys.byteorder)
-            word = word.rstrip(b"\0") or word
+            # Little-endian words all end with 0, which would make the search slower.
+            word = offset.to_bytes(4, sys.byteorder)[: 3 if sys.byteorder == "little" else 4]
             at = words.find(word)
             while at >= 0:
                 if at % 4 == 0 and offsets[at // 4] == offset:
@@ -236,7 +234,7 @@ class Btf:
         number = t.KINDS.index(kind)
         words = self._words
         try:
-            for type_id, at in enumerate(self._positions, start=self._first_id):
+            for type_id, at in enumerate(self._positions, self._first_id):
                 if kind_number(words[at + 1]) == number:
                     yield type_id
         except IndexError as problem:
@@ -255,10 +253,11 @@ class Btf:
     def __getitem__(self, type_id: int) -> t.Type:
         """The type of that id; made when first asked for, and kept."""
         found = self._types.get(type_id)
-        if found is None:
-            if type_id < self._first_id and self.base:
-                return self.base[type_id]
-            found = self._types[type_id] = self._build(type_id) if type_id else t.Void(0)
+        if found is not None:
+            return found
+        if type_id < self._first_id and self.base:
+            return self.base[type_id]
+        found = self._types[type_id] = self._build(type_id) if type_id else t.Void(0)
         return found
 
     def each(self, type_ids: Iterable[int]) -> Iterator[t.Type]:
@@ -307,7 +306,7 @@ class Btf:
         if not self._pointer_size:
             longs = (self.find(name, t.Int) for name in ("long int", "long unsigned int", "long"))
             size = next((found.size for found in longs if found), 8)
-            self._pointer_size = size if size in (4, 8) else 8
+            self._pointer_size = 4 if size == 4 else 8
         return self._pointer_size
 
     def strip(self, type_id: int) -> t.Type:
