@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -42,7 +43,16 @@ EGRESS = AttachType.CGROUP_INET_EGRESS
 
 
 @pytest.fixture
-def bench() -> Iterator[Bench]:
+def many_files() -> Iterator[None]:
+    """Room for thousands of open files."""
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (8192, max(8192, before[1])))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, before)
+
+
+@pytest.fixture
+def bench(many_files: None) -> Iterator[Bench]:
     made = LinuxBench()
     try:
         yield made

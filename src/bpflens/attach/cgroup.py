@@ -93,8 +93,11 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
 
 def effective(places: Places, path: str) -> Iterator[Attachment | Failure]:
     """What runs for the processes of one cgroup, in that order: its own programs and those of the
-    cgroups above. Since: 4.15."""
+    cgroups above. The path is from the root, or that of the directory. Since: 4.15."""
     try:
+        mount = places.cgroup_root()
+        if mount and (path + "/").startswith(mount.path.rstrip("/") + "/"):
+            path = mount.root.rstrip("/") + (path.removeprefix(mount.path.rstrip("/")) or "/")
         with _opened(places, path) as fd:
             for type in TYPES:
                 try:

@@ -77,9 +77,7 @@ def _functions(btf: Btf, type_id: int, value: bytes) -> Iterator[tuple[str, int]
         raise FormatError(f"type {type_id} is no table of functions", 0)
     for member in table.members:
         pointer = btf.strip(member.type_id)
-        if not isinstance(pointer, t.Ptr) or not isinstance(
-            btf.strip(pointer.to), t.FuncProto
-        ):
+        if not isinstance(pointer, t.Ptr) or not isinstance(btf.strip(pointer.to), t.FuncProto):
             continue
         at = (data.bit_offset + member.bit_offset) // 8
         (prog_id,) = struct.unpack_from("=Q", value, at) if at + 8 <= len(value) else (0,)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, TypeAlias
 
 from bpflens.abi.enums import ProgType
 from bpflens.attach.everything import find
@@ -45,24 +46,27 @@ class Told(NamedTuple):
     why: str = ""
 
 
+Finder: TypeAlias = Callable[[Places], Iterable[Attachment | Failure]]
+
+
 class Attachments:
     """What is attached on a host, looked for once. Raises Denied where nothing may be seen."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, finder: Finder = find) -> None:
         self.errors: list[ErrorRecord] = []
         """What could not be looked at: attachments may be there, unseen."""
         self.raw: list[Attachment | Failure] = []
         """The same as it was found."""
         self._system = places.system
         self._programs: dict[int, Told | None] = {}
-        self.records = sorted(self._found(places), key=_order)
+        self.records = sorted(self._found(finder(places)), key=_order)
         if places.unseen:
             hidden = f"{places.unseen} of them do not show which namespaces they are in"
             self.errors.append(ErrorRecord("process", None, None, hidden))
 
-    def _found(self, places: Places) -> list[AttachmentRecord]:
+    def _found(self, all: Iterable[Attachment | Failure]) -> list[AttachmentRecord]:
         records: list[AttachmentRecord] = []
-        for found in find(places):
+        for found in all:
             self.raw.append(found)
             if isinstance(found, Failure):
                 target = found.target or None

@@ -122,6 +122,8 @@ def test_effective_programs_are_those_that_run_in_their_order(bench: EngineBench
     with System(bench.doors) as system:
         found = list(cgroup.effective(Places(system), below.name))
         lost = list(cgroup.effective(Places(system), "/nowhere"))
+        by_directory = list(cgroup.effective(Places(system), f"/sys/fs/cgroup{below.name}"))
+    assert by_directory == found
     ids = [id_of(bench.calls, progs[at]) for at in (1, 2, 0)]
     told = [(each.prog_id, each.order) for each in found if isinstance(each, Attachment)]
     assert told == [(id, turn) for turn, id in enumerate(ids)]

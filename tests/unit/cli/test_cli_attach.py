@@ -33,3 +33,12 @@ def test_columns_of_attachments_in_csv(capsys: pytest.CaptureFixture[str]) -> No
     rows = list(csv.reader(io.StringIO(capsys.readouterr().out)))
     assert rows[0] == ["target", "prog_id", "prog_tag"]
     assert any(row[0] == "eth0" for row in rows[1:])
+
+
+def test_what_is_effective_at_a_cgroup(capsys: pytest.CaptureFixture[str]) -> None:
+    whole = told(capsys, "attach", "list", "--where", 'kind == "cgroup"')["items"]
+    own = [item for item in whole if item["target"] == "/web.slice/webapp.service"]
+    found = told(capsys, "attach", "list", "--effective", "/web.slice/webapp.service")["items"]
+    assert {item["prog_id"] for item in own} < {item["prog_id"] for item in found}
+    assert {item["target"] for item in found} == {"/web.slice/webapp.service"}
+    assert all("effective" in item["flags"] for item in found)
