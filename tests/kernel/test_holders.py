@@ -97,7 +97,7 @@ def test_only_by_a_socket_of_another_user(bench: LinuxBench, system: System) -> 
     assert (found.how, found.kind, found.target) == ("attachment", "socket_filter", words)
     assert (found.pid, found.fd, found.comm) == (other, fd, "sleep")
     assert (found.uid, found.user) == (NOBODY, "nobody")
-    assert found.words == f"{words}, pid {other} (sleep) fd {fd}"
+    assert found.words == f"socket_filter {words}, pid {other} (sleep) fd {fd}"
 
 
 def test_only_in_a_slot_of_a_prog_array(bench: LinuxBench, system: System) -> None:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from bpflens.attach.places import Places
     from bpflens.port.doors import Rows
 
-_SOCKET = SocketRow.__size__ // FileRow.__size__
+_SOCKET, _EVENT = int(FileKind.SOCKET), int(FileKind.PERF_EVENT)
+_ROWS_OF_SOCKET = SocketRow.__size__ // FileRow.__size__
 
 _KINDS = {
     "program": FileKind.PROGRAM,
@@ -22,6 +23,9 @@ _KINDS = {
     "link": FileKind.LINK,
     "btf": FileKind.BTF,
 }
+Head = tuple[int, int, int, int, int, int, int]
+"""The fields of a `FileRow`."""
+
 _NAMES = {
     "anon_inode:bpf-prog": None,
     "anon_inode:bpf-map": None,
@@ -72,7 +76,7 @@ def read(places: Places) -> Files:
     try:
         if system.doors.bulk is None:
             raise BpflensError("this kernel has no door to all files at once")
-        rows = list(_decoded(system.doors.bulk.files(system.doors.bpf, system.index_dir)))
+        rows = _decoded(system.doors.bulk.files(system.doors.bpf, system.index_dir))
         refused = None
     except (BpflensError, OSError) as error:
         reason = Reason.DENIED if isinstance(error, Denied) else Reason.UNSUPPORTED
@@ -97,26 +101,25 @@ def _ours(places: Places) -> set[tuple[int, int]]:
     return {(pid, fd) for fd in fds}
 
 
-def _decoded(rows: Rows) -> Iterator[OpenFile]:
+def _decoded(rows: Rows) -> list[OpenFile]:
     """Each file once: threads that share theirs may have told of it several times."""
-    seen: set[tuple[int, ...]] = set()
     data, size = rows.data, FileRow.__size__
+    objects: list[Head] = []
+    more: dict[Head, OpenFile] = {}
     heads = enumerate(FileRow.__struct__.iter_unpack(data), 1)
     for at, head in heads:
-        found = OpenFile(*head)
-        if found.kind == FileKind.SOCKET:
-            start = at * size
-            found = found._replace(
-                socket=SocketRow.decode(data[start : start + SocketRow.__size__])
-            )
-            for _ in range(_SOCKET):
-                next(heads, None)
-        elif found.kind == FileKind.PERF_EVENT:
-            found = found._replace(event=EventRow.decode(data[at * size : (at + 1) * size]))
+        if head[2] < _EVENT:  # nearly all
+            objects.append(head)
+        elif head[2] == _EVENT:
+            event = EventRow.decode(data[at * size : at * size + EventRow.__size__])
+            more[head] = OpenFile(*head, event=event)
             next(heads, None)
-        if head not in seen:
-            seen.add(head)
-            yield found
+        elif head[2] == _SOCKET:
+            socket = SocketRow.decode(data[at * size : at * size + SocketRow.__size__])
+            more[head] = OpenFile(*head, socket=socket)
+            for _ in range(_ROWS_OF_SOCKET):
+                next(heads, None)
+    return [*(OpenFile(*head) for head in dict.fromkeys(objects)), *more.values()]
 
 
 def _listed(places: Places, hidden: dict[int, Missing]) -> Iterator[OpenFile]:

@@ -28,6 +28,11 @@ from bpflens.snapshot.take import Look
 HOWS = ("fd", "pin", "link", "attachment", "slot", "program", "map", "kernel")
 """The ways to keep an object alive, those of user space first."""
 
+Facts = tuple[
+    str, str | None, int | None, str | None, str | None, str | None, str | None, dict[str, str]
+]
+"""A process in words; command, user, cgroup, unit, container; what is missing and why."""
+
 Record = TypeVar("Record", ProgramRecord, MapRecord)
 
 Key = tuple[str, int]
@@ -105,7 +110,7 @@ UNTOLD = {
 }
 """What may keep an object of each kind alive and is told nowhere."""
 
-_OBJECTS = {
+_OBJECTS: dict[int, str] = {
     FileKind.PROGRAM: "program",
     FileKind.MAP: "map",
     FileKind.LINK: "link",
@@ -137,6 +142,7 @@ class Holders:
         self._attachments = attachments
         self._programs = programs
         self._maps = maps
+        self._processes: dict[int, Facts] = {}
         self._unseen: dict[str, list[Unseen]] = {kind: [] for kind in UNTOLD}
 
     def of(self, kind: str, id: int) -> Held:
@@ -186,7 +192,7 @@ class Holders:
     def _files(self) -> Iterator[tuple[Key, OpenFile]]:
         files = self.places.files
         for file in files.rows:
-            kind = _OBJECTS.get(FileKind(file.kind))
+            kind = _OBJECTS.get(file.kind)
             if kind is not None:
                 yield (kind, file.id), file
             elif file.kind == FileKind.ITERATOR and file.prog_id:
@@ -206,33 +212,33 @@ class Holders:
     def _told(self, found: Holder | OpenFile) -> Holder:
         if isinstance(found, Holder):
             return found
+        facts = self._facts(found.pid)
         what = " (iterator)" if found.kind == FileKind.ITERATOR else ""
-        return self._by_file(found, "fd", self.places.file_words(found.pid, found.fd) + what)
+        words = f"{facts[0]} fd {found.fd}{what}"
+        return Holder("fd", words, found.pid, found.fd, *facts[1:-1], missing=facts[-1])
 
-    def _by_file(
-        self,
-        file: OpenFile,
-        how: str,
-        words: str,
-        kind: str | None = None,
-        target: str | None = None,
-    ) -> Holder:
-        told = self.places.process(file.pid, self.places.files.at)
-        holder = Holder(how, words, file.pid, file.fd, kind=kind, target=target)
+    def _keeping(self, file: OpenFile, kind: str, target: str) -> Holder:
+        """The holder that keeps an attachment by a file."""
+        facts = self._facts(file.pid)
+        words = f"{kind} {target}, {facts[0]} fd {file.fd}"
+        who = Holder("attachment", words, file.pid, file.fd, *facts[1:-1], missing=facts[-1])
+        return who._replace(kind=kind, target=target)
+
+    def _facts(self, pid: int) -> Facts:
+        """The fields of every holder that is a file of this process."""
+        if pid not in self._processes:
+            self._processes[pid] = self._read_facts(pid)
+        return self._processes[pid]
+
+    def _read_facts(self, pid: int) -> Facts:
+        told = self.places.process(pid, self.places.files.at)
         if isinstance(told, Missing):
-            unknown = dict.fromkeys(
-                ("comm", "uid", "user", "cgroup", "unit", "container"), str(told)
-            )
-            return holder._replace(missing=unknown)
-        return holder._replace(
-            comm=told.comm,
-            uid=told.uid,
-            user=self.places.users.get(told.uid),
-            cgroup=told.cgroup,
-            unit=told.unit,
-            container=told.container,
-            missing=told.missing,
-        )
+            fields = ("comm", "uid", "user", "cgroup", "unit", "container")
+            none = (None, None, None, None, None, None)
+            return (f"pid {pid}", *none, dict.fromkeys(fields, str(told)))
+        user = self.places.users.get(told.uid)
+        place = (told.cgroup, told.unit, told.container)
+        return (told.words, told.comm, told.uid, user, *place, told.missing)
 
     # --- pins, links and attachments
 
@@ -272,9 +278,7 @@ class Holders:
         for use in sockets.uses(self.places.files.rows):
             target = sockets.target(self.places, use.socket)
             for file in use.files:
-                words = f"{target}, {self.places.file_words(file.pid, file.fd)}"
-                holder = self._by_file(file, "attachment", words, use.kind, target)
-                yield ("program", use.prog_id), holder
+                yield ("program", use.prog_id), self._keeping(file, use.kind, target)
 
     def _at(self, found: Attachment, events: list[OpenFile]) -> Iterator[Holder]:
         """What holds a program by an attachment without a link: its place, or the files there."""
@@ -290,8 +294,7 @@ class Holders:
             and self.places.file_words(file.pid, file.fd) in (found.holder or "")
         ]
         for file in kept:
-            named = f"{words}, {self.places.file_words(file.pid, file.fd)}"
-            yield self._by_file(file, "attachment", named, found.kind, found.target)
+            yield self._keeping(file, found.kind, found.target)
         if not kept:
             words += f", {found.holder}" if found.holder else ""
             yield Holder("attachment", words, kind=found.kind, target=found.target)
