@@ -56,7 +56,8 @@ def _attachments(visit: Visit, family: int, hook: int, messages: list[bytes]) ->
         info = attributes(told.get(HookAttr.CHAIN_INFO, b""))
         if int.from_bytes(info.get(HookInfo.TYPE, b""), "big") != HOOK_TYPE_BPF:
             continue
-        prog_id = int.from_bytes(attributes(info.get(HookInfo.DESC, b""))[HOOK_BPF_ID], "big")
+        told_id = attributes(info.get(HookInfo.DESC, b"")).get(HOOK_BPF_ID, b"")
+        prog_id = int.from_bytes(told_id, "big")
         priority = int.from_bytes(told.get(HookAttr.PRIORITY, b""), "big", signed=True)
         found = Attachment(
             prog_id, "netfilter", visit.netns.words, turn, [f"priority {priority}"], "netlink",
