@@ -24,7 +24,7 @@ from bpflens.port.tracer import traced
 from bpflens.testing.attachments import links
 from bpflens.testing.bench import TRACEPOINT, Cap
 from bpflens.testing.builders import map, program
-from bpflens.testing.conformance import functions, iterators, probes
+from bpflens.testing.conformance import functions, iterators, many_probes, probes
 from bpflens.testing.hooks import Hook, link_id
 from bpflens.testing.kernel_types import traced_program
 from bpflens.testing.on_engine import EngineBench
@@ -56,19 +56,19 @@ def test_an_iterator_has_the_parameters_of_its_target_alone(bench: EngineBench) 
 
 
 def test_many_probes_are_all_told(bench: EngineBench) -> None:
-    told = facts(bench, probes.at_functions(bench.calls, ["vfs_open", "vfs_unlink"], [7, 9]))
+    told = facts(bench, many_probes.at_functions(bench.calls, ["vfs_open", "vfs_unlink"], [7, 9]))
     assert told.probe_count == 2
     assert told.addrs is not None
     assert told.cookies is not None
     assert len(told.addrs) == 2
     assert sorted(told.cookies) == [7, 9]
-    places = facts(bench, probes.at_places(bench, [64, 128], [1, 2]))
+    places = facts(bench, many_probes.at_places(bench, [64, 128], [1, 2]))
     assert (places.path, places.offsets) == (bench.executable(), [64, 128])
     assert (places.cookies, places.pid, places.probe_count) == ([1, 2], 0, 2)
 
 
 def test_hidden_addresses_are_missing_and_not_zero(bench: EngineBench) -> None:
-    fd = probes.at_functions(bench.calls, ["vfs_open"])
+    fd = many_probes.at_functions(bench.calls, ["vfs_open"])
     lesser = bench.engine.task(uid=0, caps=[Cap.BPF, Cap.SYS_ADMIN])
     lesser.files = bench.task.files
     with System(lesser.doors()) as system, system.link(link_id(bench.calls, fd)) as link:
@@ -208,7 +208,7 @@ def test_the_calls_of_a_list_are_few(bench: EngineBench) -> None:
 
 def test_missing_is_said_of_the_attachment() -> None:
     bench = EngineBench("6.1")
-    probes.at_functions(bench.calls, ["vfs_open"])
+    many_probes.at_functions(bench.calls, ["vfs_open"])
     with System(bench.doors) as system:
         (found,) = [e for e in find(Places(system)) if isinstance(e, Attachment)]
     assert (found.kind, found.target) == ("kprobe_multi", "kernel functions")

@@ -18,7 +18,7 @@ from bpflens.present.links import LINKS
 from bpflens.snapshot.links import LinkLook, LinkRecord
 from bpflens.testing.bench import TRACEPOINT
 from bpflens.testing.builders import RETURN_0, code, load, map, program, u32
-from bpflens.testing.conformance import functions, iterators, probes, tables
+from bpflens.testing.conformance import functions, iterators, many_probes, probes, tables
 from bpflens.testing.hooks import Hook, id_of
 from bpflens.testing.kernel_types import function_id, traced_program
 from bpflens.testing.on_engine import EngineBench
@@ -43,7 +43,7 @@ def bench() -> EngineBench:
 
 
 def test_every_function_of_many_is_named(bench: EngineBench) -> None:
-    probes.at_functions(bench.calls, ["vfs_open", "vfs_unlink"], [7, 9])
+    many_probes.at_functions(bench.calls, ["vfs_open", "vfs_unlink"], [7, 9])
     found = record(bench)
     assert (found.target, found.probe_count) == ("2 functions", 2)
     assert sorted(found.functions or ()) == ["vfs_open", "vfs_unlink"]

@@ -22,12 +22,12 @@ from bpflens.port.memory import Memory
 from bpflens.testing.attachments.suite import Expected, case
 from bpflens.testing.bench import TRACEPOINT, Bench, NotOffered
 from bpflens.testing.builders import RETURN_0, code, load, map, program, u32
-from bpflens.testing.conformance import functions, iterators, probes
+from bpflens.testing.conformance import functions, iterators, many_probes, probes
 from bpflens.testing.conformance.elsewhere import typed
 from bpflens.testing.hooks import id_of, link_id
 from bpflens.testing.kernel_types import traced_program
 
-FUNCTION, OTHER = probes.FUNCTION, probes.OTHER
+FUNCTION, OTHER = probes.FUNCTION, many_probes.OTHER
 COOKIE = 1 << 40 | 7
 
 
@@ -243,19 +243,19 @@ def kprobe_inside(bench: Bench) -> Expected:
 
 @case("kprobe_multi", "one function")
 def kprobe_multi_one(bench: Bench) -> Expected:
-    fd = probes.at_functions(bench.calls, [FUNCTION], [COOKIE])
+    fd = many_probes.at_functions(bench.calls, [FUNCTION], [COOKIE])
     return linked(bench, fd, FUNCTION, "kprobe_multi")
 
 
 @case("kprobe_multi", "several functions")
 def kprobe_multi(bench: Bench) -> Expected:
-    fd = probes.at_functions(bench.calls, [FUNCTION, OTHER])
+    fd = many_probes.at_functions(bench.calls, [FUNCTION, OTHER])
     return linked(bench, fd, "2 functions", "kprobe_multi")
 
 
 @case("kprobe_multi", "at return")
 def kprobe_multi_return(bench: Bench) -> Expected:
-    fd = probes.at_functions(bench.calls, [FUNCTION], kprobe_multi_flags=probes.RETURN)
+    fd = many_probes.at_functions(bench.calls, [FUNCTION], kprobe_multi_flags=many_probes.RETURN)
     return linked(bench, fd, FUNCTION, "kretprobe_multi")
 
 
@@ -271,20 +271,22 @@ def offered(attach: Callable[[], int]) -> int:
 
 @case("uprobe_multi", "one place")
 def uprobe_multi_one(bench: Bench) -> Expected:
-    fd = offered(lambda: probes.at_places(bench, [64], [COOKIE]))
+    fd = offered(lambda: many_probes.at_places(bench, [64], [COOKIE]))
     return linked(bench, fd, f"{bench.executable()}+0x40", "uprobe_multi")
 
 
 @case("uprobe_multi", "several places")
 def uprobe_multi(bench: Bench) -> Expected:
-    fd = offered(lambda: probes.at_places(bench, [64, 128, 192]))
+    fd = offered(lambda: many_probes.at_places(bench, [64, 128, 192]))
     return linked(bench, fd, f"{bench.executable()}: 3 places", "uprobe_multi")
 
 
 @case("uprobe_multi", "at return, of one process")
 def uprobe_multi_return(bench: Bench) -> Expected:
     fd = offered(
-        lambda: probes.at_places(bench, [64], uprobe_multi_flags=probes.RETURN, pid=bench.pid)
+        lambda: many_probes.at_places(
+            bench, [64], uprobe_multi_flags=many_probes.RETURN, pid=bench.pid
+        )
     )
     target = f"{bench.executable()}+0x40 of pid {bench.pid}"
     return linked(bench, fd, target, "uretprobe_multi")

@@ -55,10 +55,10 @@ _NEWER_THAN_6_12 = {
     "the semaphore of a perf event's uprobe is told since 6.16": ("probes.uprobe_with_a_counter",),
     "links at probes have lines of their own in fdinfo since 6.16": (
         "probes.uprobe_in_fdinfo_with_its_place",
-        "probes.places_in_fdinfo",
+        "many_probes.places_in_fdinfo",
     ),
     "links to many places of files did not look at the flags of links until 6.16": (
-        "probes.link_flags/places",
+        "many_probes.link_flags/places",
     ),
     "a link at a function tells its cookie since 6.16": ("functions.cookie",),
     "exclusive maps came with 6.18": (
@@ -138,14 +138,14 @@ _NEWER_THAN_6_1 = {
         "probes.software_event",
     ),
     "links to many functions tell which since 6.6": (
-        "probes.functions/*",
-        "probes.functions_addresses",
-        "probes.functions_cookies",
-        "probes.functions_cut",
+        "many_probes.functions/*",
+        "many_probes.functions_addresses",
+        "many_probes.functions_cookies",
+        "many_probes.functions_cut",
     ),
     "links to many places of files came with 6.6": (
-        "probes.places",
-        "probes.places_[achotw]*",
+        "many_probes.places",
+        "many_probes.places_[achotw]*",
     ),
     "netkit came with 6.7": ("netkit.*",),
     "a link at a function tells which in fdinfo since 6.2": ("functions.function_in_fdinfo",),
