@@ -101,6 +101,13 @@ class EventRow(Record, size=32):
     """PERF_TYPE_*, or the number of a PMU."""
 
 
+FOLLOWS: dict[int, int] = {
+    FileKind.SOCKET: SocketRow.__size__,
+    FileKind.PERF_EVENT: EventRow.__size__,
+}
+"""Kind of file → the bytes of the row that follows its `FileRow`."""
+
+
 class CgroupRow(Record, size=24):
     """A program that is attached to a cgroup itself, not to one above."""
 

@@ -15,13 +15,15 @@ import gzip
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 from bpflens.abi.attrs import ATTRS
 from bpflens.abi.enums import AttachType, Cmd
+from bpflens.abi.rows import FOLLOWS, FileRow
 from bpflens.errors import BpflensError, Unsupported
 from bpflens.port import fdinfo, spell
 from bpflens.port.doors import BpfPort, BulkPort, Clock, Doors, HostPort, NetPort, Rows
@@ -110,7 +112,7 @@ def request(
     return Request(digest.hexdigest(), spell.call(cmd, attr, size, mem), buffers)
 
 
-def _by_index(cmd: int, attr: bytes) -> bool:
+def _by_index(cmd: int, attr: bytes | bytearray) -> bool:
     """Whether a query is about a device: what else is an fd is the device's index then."""
     return cmd == Cmd.PROG_QUERY and int.from_bytes(attr[4:8], sys.byteorder) in _DEVICES
 
@@ -159,6 +161,14 @@ class Recorder:
             RecordedNet(inner.net, self),
             RecordedBulk(inner.bulk, inner.bpf, self) if inner.bulk else None,
         )
+
+    @cached_property
+    def pid(self) -> int:
+        """Our own process; 0 where that is not told."""
+        try:
+            return int(self.host.readlink("/proc/self"))
+        except (OSError, ValueError):
+            return 0
 
     def keep(self, key: str, words: str, answer: Answer) -> None:
         """Note an answer; one that repeats the last to the same request is only counted."""
@@ -254,7 +264,17 @@ class RecordedHost:
         return self._recorder.ask(f"read {path}", lambda: self._inner.read(path), bytes.hex)
 
     def listdir(self, path: str) -> list[tuple[str, bool]]:
-        return self._recorder.ask(f"listdir {path}", lambda: self._inner.listdir(path), list)
+        def listed() -> list[tuple[str, bool]]:
+            names = self._inner.listdir(path)
+            if path != f"/proc/{self._recorder.pid}/fd":
+                return names
+            return [(name, folder) for name, folder in names if name not in self._ours()]
+
+        return self._recorder.ask(f"listdir {path}", listed, list)
+
+    def _ours(self) -> set[str]:
+        """The fds by which we look: who looks at the recording has others."""
+        return {str(fd) for fd in self._recorder.fds}
 
     def readlink(self, path: str) -> str:
         return self._recorder.ask(f"readlink {path}", lambda: self._inner.readlink(path), str)
@@ -307,6 +327,18 @@ class RecordedNet:
             inside.__exit__(None, None, None)
 
 
+def _without(data: bytes, ours: Collection[tuple[int, int]]) -> bytes:
+    """Rows of files without those of these fds, by which we look."""
+    kept, at = bytearray(), 0
+    while at < len(data):
+        row = FileRow.decode(data[at : at + FileRow.__size__])
+        end = at + FileRow.__size__ + FOLLOWS.get(row.kind, 0)
+        if (row.pid, row.fd) not in ours:
+            kept += data[at:end]
+        at = end
+    return bytes(kept)
+
+
 class RecordedBulk:
     """Bulk reads through a recorder.
 
@@ -322,7 +354,12 @@ class RecordedBulk:
         raise Unsupported("a recording keeps what the plain calls tell")
 
     def files(self, bpf: BpfPort, keep: str | None) -> Rows:
-        return self._rows("bulk files", lambda: self._inner.files(self._bpf, keep))
+        def others() -> Rows:
+            rows = self._inner.files(self._bpf, keep)
+            ours = {(self._recorder.pid, fd) for fd in self._recorder.fds}
+            return rows._replace(data=_without(rows.data, ours))
+
+        return self._rows("bulk files", others)
 
     def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
         return self._rows("bulk cgroups", lambda: self._inner.cgroups(self._bpf, keep))

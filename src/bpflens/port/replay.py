@@ -49,8 +49,12 @@ class Replay:
         self.fds: dict[int, str] = {}
         self.where = ""
         """See `Recorder.where`."""
+        bulk = any(key.startswith("bulk ") for key in self._answers)
         self.doors = Doors(
-            ReplayedBpf(self), ReplayedHost(self), ReplayedNet(self), ReplayedBulk(self)
+            ReplayedBpf(self),
+            ReplayedHost(self),
+            ReplayedNet(self),
+            ReplayedBulk(self) if bulk else None,
         )
 
     def answer(self, key: str) -> Answer | None:

@@ -49,6 +49,7 @@ def everything(system: System) -> list[object]:
                 seen += [list(describer.records(walk)), walk.complete, walk.why]
         except (BpflensError, OSError) as error:
             seen.append((type(error).__name__, getattr(error, "errno", None)))
+    system.settle()
     return seen
 
 
