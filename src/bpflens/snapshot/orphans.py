@@ -103,6 +103,7 @@ def orphans(system: System, many: int = MANY) -> tuple[list[OrphanRecord], list[
     told = Relations(system, Part.MEMORY)
     first = list(_orphans(told, many))
     if any(record.verdict != "copies" for record in first):
+        system.settle()
         again = Relations(system, Part.MEMORY)
         second = {_identity(record): record for record in _orphans(again, many)}
         first = [second[key] for record in first if (key := _identity(record)) in second]
