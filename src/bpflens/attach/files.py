@@ -112,11 +112,11 @@ def _decoded(rows: Rows) -> list[OpenFile]:
             objects.append(head)
         elif head[2] == _EVENT:
             event = EventRow.decode(data[at * size : at * size + EventRow.__size__])
-            more[head] = OpenFile(*head, event=event)
+            more[head] = OpenFile._make((*head, None, event))
             next(heads, None)
         elif head[2] == _SOCKET:
             socket = SocketRow.decode(data[at * size : at * size + SocketRow.__size__])
-            more[head] = OpenFile(*head, socket=socket)
+            more[head] = OpenFile._make((*head, socket, None))
             for _ in range(_ROWS_OF_SOCKET):
                 next(heads, None)
     return [*(OpenFile(*head) for head in dict.fromkeys(objects)), *more.values()]

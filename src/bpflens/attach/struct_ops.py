@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from bpflens.abi.enums import LinkType
 from bpflens.attach.places import Places
@@ -21,24 +22,29 @@ _IN_USE, _READY = 1, 3
 """BPF_STRUCT_OPS_STATE_INUSE: registered; _READY: registered while there is a link. Since: 6.4."""
 
 
-def look(targets: Targets, found: Map) -> Iterator[Attachment | Failure]:
-    """The programs of one map, if it is registered. Raises BpflensError.
+class Table(NamedTuple):
+    """A table of functions, as far as it was filled."""
 
-    Whoever reads the value gets the ID of each program in place of its function
-    (bpf_struct_ops_map_sys_lookup_elem()). Since: 5.6.
-    """
+    registered: bool
+    """Whether the kernel uses it by itself, and not for a link."""
+    linked: bool
+    """Whether it is for links."""
+    programs: list[tuple[str, int]]
+    """The members that are programs, with their IDs."""
+
+
+def look(targets: Targets, found: Map) -> Iterator[Attachment | Failure]:
+    """The programs of one map, if it is registered. Raises BpflensError."""
     places = targets.places
-    value = found.lookup(bytes(4)).values[0]
-    (state,) = _STATE.unpack_from(value)
-    link = _link(places, found.id) if state == _READY else None
-    if state != _IN_USE and link is None:
+    table = read(places, found)
+    if isinstance(table, Missing):
+        yield Failure("struct_ops", f"map {found.id}", str(table))
+        return
+    link = _link(places, found.id) if table.linked else None
+    if not table.registered and link is None:
         return
     name = targets.struct_ops(found.id)
-    types = _types(places, found)
-    if isinstance(types, Missing):
-        yield Failure("struct_ops", f"map {found.id}", str(types))
-        return
-    for member, prog_id in _functions(types, found.basic().btf_vmlinux_value_type_id, value):
+    for member, prog_id in table.programs:
         yield Attachment(
             prog_id,
             "struct_ops",
@@ -52,6 +58,23 @@ def look(targets: Targets, found: Map) -> Iterator[Attachment | Failure]:
             None,
             {"target": str(name)} if isinstance(name, Missing) else {},
         )
+
+
+def read(places: Places, found: Map) -> Table | Missing:
+    """The table that a map is. Raises BpflensError.
+
+    Whoever reads the value gets the ID of each program in place of its function
+    (bpf_struct_ops_map_sys_lookup_elem()). Since: 5.6.
+    """
+    value = found.lookup(bytes(4)).values[0]
+    (state,) = _STATE.unpack_from(value)
+    if not state:  # nothing was put in
+        return Table(False, False, [])
+    types = _types(places, found)
+    if isinstance(types, Missing):
+        return types
+    programs = list(_functions(types, found.basic().btf_vmlinux_value_type_id, value))
+    return Table(state == _IN_USE, state == _READY, programs)
 
 
 def _link(places: Places, map_id: int) -> int | None:

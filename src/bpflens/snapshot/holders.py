@@ -6,24 +6,18 @@ Whatever could not be looked at is told beside what was found: then "nothing hol
 from __future__ import annotations
 
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
-from bpflens.abi.enums import MapType
-from bpflens.abi.mapfacts import Walk
 from bpflens.abi.rows import FileKind
 from bpflens.attach import sockets
 from bpflens.attach.everything import find
 from bpflens.attach.files import OpenFile
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
-from bpflens.errors import BpflensError, Denied, NotFound
-from bpflens.model.map import Map
-from bpflens.model.parts import Missing, Part, Reason
+from bpflens.model.parts import Missing
 from bpflens.snapshot.records import MapRecord, ProgramRecord
-from bpflens.snapshot.take import Look
 
 HOWS = ("fd", "pin", "link", "attachment", "slot", "program", "map", "kernel")
 """The ways to keep an object alive, those of user space first."""
@@ -32,8 +26,6 @@ Facts = tuple[
     str, str | None, int | None, str | None, str | None, str | None, str | None, dict[str, str]
 ]
 """A process in words; command, user, cgroup, unit, container; what is missing and why."""
-
-Record = TypeVar("Record", ProgramRecord, MapRecord)
 
 Key = tuple[str, int]
 """An object: `program`, `map`, `link` or `btf`, and its ID (as `port.fdinfo.identify` has it)."""
@@ -119,7 +111,8 @@ _OBJECTS: dict[int, str] = {
 _SLOTS = ("prog_array", "devmap", "cpumap")
 _SLOT = re.compile(r"map (\d+) \[(.*)\]")
 _ON_PROGRAM = re.compile(r"program (\d+)(?: |$)")
-_OUTER = (MapType.ARRAY_OF_MAPS.label, MapType.HASH_OF_MAPS.label)
+_FOUND = (*sockets.KINDS, "struct_ops")
+"""Kinds of attachments whose holders are found by themselves: files, and maps."""
 
 
 class Holders:
@@ -138,7 +131,6 @@ class Holders:
     ) -> None:
         self.places = places
         self.system = places.system
-        self._look = Look(self.system, Part.MAPS)
         self._attachments = attachments
         self._programs = programs
         self._maps = maps
@@ -173,10 +165,12 @@ class Holders:
         Files come first: what a process opens or attaches while we look is seen twice rather than
         never.
         """
+        from bpflens.snapshot.contents import Contents
+
         found: dict[Key, list[Holder | OpenFile]] = {}
+        contents = Contents(self.places, self._programs, self._maps, self._hidden)
         sources = (
-            self._files(), self._pins(), self._links(), self._attached(), self._used(),
-            self._inside(), self._kernel(),
+            self._files(), self._pins(), self._links(), self._attached(), contents.find(),
         )  # fmt: skip
         for source in sources:
             for key, holder in source:
@@ -270,7 +264,7 @@ class Holders:
                 if on := _ON_PROGRAM.match(found.target):
                     holder = Holder("link", f"link {found.link_id}", link_id=found.link_id)
                     yield ("program", int(on[1])), holder
-            elif found.prog_id and found.kind not in sockets.KINDS:
+            elif found.prog_id and found.kind not in _FOUND:
                 for holder in self._at(found, events):
                     yield ("program", found.prog_id), holder
 
@@ -298,102 +292,3 @@ class Holders:
         if not kept:
             words += f", {found.holder}" if found.holder else ""
             yield Holder("attachment", words, kind=found.kind, target=found.target)
-
-    # --- what objects hold
-
-    def _used(self) -> Iterator[tuple[Key, Holder]]:
-        """What programs use. One that is to replace or trace another keeps that, too, until it is
-        attached (dst_prog in bpf_prog_load()); it tells the BTF of that, which others may share."""
-        records = self._records(self._programs, self._look.programs, ("map", "btf"), "programs")
-        by_btf: dict[int, list[int]] = {}
-        targets: list[tuple[int, int]] = []
-        for record in records:
-            holder = Holder("program", f"program {record.id}", prog_id=record.id)
-            for map_id in record.map_ids or ():
-                yield ("map", map_id), holder
-            if record.map_ids is None:
-                why = record.missing.get("map_ids", "failed")
-                self._hidden(["map"], f"maps of program {record.id}", why)
-            if record.btf_id:
-                yield ("btf", record.btf_id), holder
-                by_btf.setdefault(record.btf_id, []).append(record.id)
-            if record.attach_btf_obj_id:
-                targets.append((record.id, record.attach_btf_obj_id))
-        for id, btf_id in targets:
-            candidates = [other for other in by_btf.get(btf_id, ()) if other != id]
-            if len(candidates) == 1:
-                holder = Holder("program", f"program {id}", prog_id=id)
-                yield ("program", candidates[0]), holder
-            elif candidates:
-                listed = ", ".join(map(str, candidates))
-                reason = Missing(Reason.UNSUPPORTED, f"one of {listed}: they share BTF {btf_id}")
-                self._hidden(["program"], f"the program that program {id} is for", reason)
-
-    def _inside(self) -> Iterator[tuple[Key, Holder]]:
-        """What maps have: types, and inner maps."""
-        kinds = ("program", "map", "btf")
-        for record in self._records(self._maps, self._look.maps, kinds, "maps"):
-            if record.btf_id:
-                holder = Holder("map", f"map {record.id}", map_id=record.id)
-                yield ("btf", record.btf_id), holder
-            if record.type in _OUTER:
-                yield from self._inner(record)
-
-    def _inner(self, record: MapRecord) -> Iterator[tuple[Key, Holder]]:
-        try:
-            with self.system.map(record.id) as outer:
-                for key, inner in _slots(outer):
-                    holder = Holder("slot", f"map {record.id} [{key}]", map_id=record.id, slot=key)
-                    yield ("map", inner), holder
-        except NotFound:
-            return
-        except (BpflensError, OSError) as error:
-            self._hidden(["map"], f"slots of map {record.id}", _reason(error))
-
-    def _kernel(self) -> Iterator[tuple[Key, Holder]]:
-        """The BTF of the kernel and of its modules is theirs."""
-        try:
-            for found in self.system.btf_objects():
-                with found:
-                    if found.kernel() is True:
-                        yield ("btf", found.id), Holder("kernel", "the kernel or a module")
-        except (BpflensError, OSError) as error:
-            self._hidden(["btf"], "which types are the kernel's own", _reason(error))
-
-    def _records(
-        self,
-        given: Iterable[Record] | None,
-        read: Callable[[], Iterator[Record]],
-        kinds: Iterable[str],
-        what: str,
-    ) -> Iterator[Record]:
-        """All records of a kind, and what could not be read of them."""
-        if given is not None:
-            yield from given
-            return
-        known = len(self._look.errors)
-        try:
-            yield from read()
-        except (BpflensError, OSError) as error:
-            self._hidden(kinds, f"what {what} hold", _reason(error))
-        for failed in self._look.errors[known:]:
-            self._hidden(kinds, f"what {failed.kind} {failed.id or ''} holds", failed.error)
-
-
-def _slots(outer: Map) -> Iterator[tuple[str, int]]:
-    """The key and the ID of the inner map of each slot that has one."""
-    walk = outer.items()
-    for element in walk:
-        if element.map_id:
-            key = element.key
-            by_index = outer.facts.walk is Walk.INDEX
-            yield str(int.from_bytes(key, sys.byteorder)) if by_index else key.hex(), element.map_id
-    if not walk.complete:
-        raise BpflensError(walk.why)
-
-
-def _reason(error: Exception) -> str:
-    """An error as the reason for what is missing."""
-    if isinstance(error, Denied):
-        return str(Missing(Reason.DENIED, str(error)))
-    return str(Missing(Reason.FAILED, getattr(error, "strerror", None) or str(error)))

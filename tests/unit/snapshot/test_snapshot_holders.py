@@ -57,6 +57,8 @@ def found(held: list[Holder], truth: Truth) -> Counter[str]:
         if holder.pid is not None:
             assert holder.fd is not None
             files.add((holder.kind or "", numbers[holder.pid, holder.fd]))
+        elif holder.kind == "struct_ops":
+            result["kernel"] += 1
         elif holder.kind == "sockmap":
             result[holder.target or ""] += 1
         elif holder.how in ("link", "program", "map"):
