@@ -164,3 +164,10 @@ def test_any_bytes_are_programs_or_a_format_error(
             list(BpfObject(content).programs())
         except FormatError:
             continue
+
+
+def test_a_call_that_leads_before_its_section_is_told_with_a_place_in_the_file() -> None:
+    data = elf(Function("xdp", "main", [call_relative(-9), *RETURN]))
+    with pytest.raises(FormatError, match="where no function begins") as caught:
+        program(data)
+    assert caught.value.offset >= 0
