@@ -8,20 +8,25 @@ from typing import NamedTuple
 
 from bpflens.abi.enums import AttachType, MapType
 from bpflens.engine.links.iter import IterLink
+from bpflens.engine.links.multi import KprobeMultiLink
 from bpflens.engine.links.netns import NetfilterLink, NetnsLink
 from bpflens.engine.links.sockmap import SockmapLink
+from bpflens.engine.links.struct_ops import StructOpsLink
 from bpflens.engine.links.tcx import TcxLink
 from bpflens.engine.links.tracing import PerfLink, RawTracepointLink
+from bpflens.engine.links.trampoline import TracingLink
 from bpflens.engine.links.xdp import XdpLink
 from bpflens.engine.maps.nested import ProgArray
 from bpflens.engine.maps.redirect import Devmap
 from bpflens.engine.maps.sockets import Sockets
+from bpflens.engine.maps.struct_ops import INUSE, StructOps
 from bpflens.engine.net import NetNs, Socket
 from bpflens.engine.progs.prog import Prog
 from bpflens.engine.tasks import Task
 from bpflens.testing.truth import Truth
 
 _INET = 2
+_NETKIT = (AttachType.NETKIT_PRIMARY, AttachType.NETKIT_PEER)
 
 
 class Placed(NamedTuple):
@@ -76,15 +81,18 @@ class Attached:
             name = device.name + suffix
             for running, _link in device.xdp.values():
                 self._add(seen, "xdp", running, name)
-            for hook in device.tcx.values():
+            for attach, hook in device.tcx.items():
+                kind = "netkit" if attach in _NETKIT else "tcx"
+                # the primary end of a pair stands for both
+                there = device.peer if attach == AttachType.NETKIT_PEER else device
                 for running, _link in hook.entries:
-                    self._add(seen, "tcx", running, name)
+                    self._add(seen, kind, running, (there or device).name + suffix)
             for chain in device.clsact.sides.values() if device.clsact else ():
                 for proto in chain:
                     for one in proto.filters:
                         self._add(seen, "tc", one.prog, name)
-        for attach, there in netns.hooks.items():
-            for one in there:
+        for attach, attached in netns.hooks.items():
+            for one in attached:
                 linked = isinstance(one, NetnsLink)
                 # a link tells its namespace, also of one that cannot be entered
                 where = f"netns {self._word(netns)}"
@@ -107,6 +115,13 @@ class Attached:
                 told = self._truth.engine.release.perf_link_info
                 self._add(told, link.event.kind, link.prog, link.event.name)
                 self._add(False, link.event.kind, link.prog, "perf event")
+            elif isinstance(link, TracingLink):
+                self._traced(link)
+            elif isinstance(link, KprobeMultiLink):
+                names = [self._truth.engine.symbols.at(address) for address, _ in link.probes]
+                told = self._truth.engine.release.perf_link_info
+                place = names[0] if told else "kernel functions"
+                self._add(True, "kprobe_multi", link.prog, place)
             elif isinstance(link, SockmapLink) and link.map:
                 self._add(True, "sockmap", link.prog, f"map {link.map.id}")
             elif isinstance(link, XdpLink | TcxLink) and link.device:
@@ -116,6 +131,19 @@ class Attached:
             elif isinstance(link, NetfilterLink):
                 # its info tells neither the namespace nor whether it was detached
                 self._add(False, "netfilter", link.prog, "a network namespace")
+
+    def _traced(self, link: TracingLink) -> None:
+        assert link.prog
+        if link.target:
+            types = link.target.btf
+            assert types
+            name = types.types.type_name(link.place[1])
+            kind = "tracing" if link.attach_type else "freplace"
+            self._add(True, kind, link.prog, f"program {link.target.id} {name}")
+            return
+        name = self._truth.engine.vmlinux.types.type_name(link.place[1])
+        kind = "lsm" if link.attach_type == AttachType.LSM_MAC else "tracing"
+        self._add(True, kind, link.prog, name.removeprefix("bpf_lsm_"))
 
     def _files(self) -> None:
         truth = self._truth
@@ -129,16 +157,22 @@ class Attached:
             self._add(event in shown, event.kind, event.prog, event.name)
 
     def _maps(self) -> None:
+        links = self._truth.engine.ids["link"].objects.values()
+        registered = {link.map for link in links if isinstance(link, StructOpsLink)}
         for found in self._truth.engine.ids["map"].objects.values():
             if isinstance(found, ProgArray):
-                for slot, prog in found.held.items():
-                    assert isinstance(prog, Prog)
-                    self._add(True, "prog_array", prog, f"map {found.id} [{slot}]")
+                for slot, held in found.held.items():
+                    assert isinstance(held, Prog)
+                    self._add(True, "prog_array", held, f"map {found.id} [{slot}]")
             elif isinstance(found, Devmap):
                 for slot, target in found.targets.items():
                     self._add(
                         True, MapType(found.type).label, target.prog, f"map {found.id} [{slot}]"
                     )
+            elif isinstance(found, StructOps) and (found.state == INUSE or found in registered):
+                name = found.name.decode()
+                for prog in found.progs:
+                    self._add(True, "struct_ops", prog, f"tcp_congestion_ops {name}".strip())
             elif isinstance(found, Sockets):
                 for there in found.progs.values():
                     if isinstance(there, Prog):

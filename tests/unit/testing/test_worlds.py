@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bpflens.engine.maps.struct_ops import INUSE, StructOps
 from bpflens.testing.truth import Truth
 from bpflens.testing.worlds import ACTIONS, Step, World, some_steps
 
@@ -30,6 +31,9 @@ def end(world: World) -> None:
         else:
             for hook in cgroup.hooks.values():
                 hook.clear()
+    for found in list(engine.ids["map"].objects.values()):
+        if isinstance(found, StructOps) and found.state == INUSE:
+            found.delete(bytes(4))  # without a link it stays registered
     engine.netns.free()
     engine.work()
 

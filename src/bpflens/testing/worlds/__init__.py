@@ -11,10 +11,10 @@ nothing; `world.truth()` tells who refers to what.
 
 from __future__ import annotations
 
-from bpflens.testing.worlds import hooks, objects, places
+from bpflens.testing.worlds import functions, hooks, objects, places
 from bpflens.testing.worlds.world import ACTIONS, Step, World, some_steps
 
-FAMILIES = (hooks, objects, places)
+FAMILIES = (functions, hooks, objects, places)
 """Imported so that they register their actions."""
 
 __all__ = ["ACTIONS", "FAMILIES", "Step", "World", "some_steps"]
