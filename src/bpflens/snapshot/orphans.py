@@ -15,6 +15,7 @@ from bpflens.attach.links import gone
 from bpflens.model.parts import Part
 from bpflens.model.system import System
 from bpflens.snapshot.graph import Indexed
+from bpflens.snapshot.holders import UNTOLD
 from bpflens.snapshot.lifetime import Chains
 from bpflens.snapshot.records import ErrorRecord, MapRecord, ProgramRecord
 from bpflens.snapshot.relations import Relations
@@ -27,6 +28,7 @@ VERDICTS = {
     "idle": "what it was attached to is gone",
     "unused": "no program uses it",
     "pinned": "only pins hold it, and it is attached or used nowhere",
+    "unowned": "it runs, but only a socket or a slot of a map holds it: no fd, pin, link or place",
     "leaked": "nothing that can be seen holds it",
     "copies": "the same thing several times",
 }
@@ -34,6 +36,9 @@ VERDICTS = {
 
 _SLOTS = ("prog_array", "devmap", "cpumap")
 """Kinds of attachments that run a program only when one that is attached leads there."""
+
+_UNOWNED = {("runs", "socket"), ("tail-calls", "map"), ("contains", "map")}
+"""Edges and sources by which a program may be kept and known to nobody."""
 
 _ON_CALL = ("syscall",)
 """Types of programs that run when a process asks, and are attached nowhere."""
@@ -124,7 +129,8 @@ def _orphans(told: Relations, many: int) -> Iterator[OrphanRecord]:
     for program in told.programs:
         verdict = seen.program(program)
         if verdict:
-            detached.add(program.id)
+            if verdict != "unowned":
+                detached.add(program.id)
             name = program.full_name or program.name
             yield seen.record("program", program.id, program.type, name, verdict, program)
     for found in told.maps:
@@ -179,7 +185,8 @@ class _Seen:
         """Why a program is an orphan; empty where it is none."""
         key = f"prog:{program.id}"
         if key in self.reached:
-            return ""
+            kept = {(edge.kind, edge.source.partition(":")[0]) for edge in self.graph.keepers(key)}
+            return "unowned" if kept and kept <= _UNOWNED else ""
         verdict = self._held(key)
         if verdict or program.type in _ON_CALL:
             return verdict
@@ -221,6 +228,8 @@ class _Seen:
 
     def _unsure(self, kind: str, type: str, verdict: str) -> str:
         """What could not be looked at and might say otherwise."""
+        if verdict == "unowned":
+            return ""
         if kind == "program" and verdict != "copies":
             places = KINDS_OF.get(type)
             for error in self.told.errors:
@@ -229,16 +238,24 @@ class _Seen:
         if verdict in ("leaked", "pinned", "unused"):
             for each in self.told.holders.unseen(kind):
                 return f"{each.what}: {each.reason}"
+        if verdict == "leaked":
+            return f"nothing that can be seen holds it; it may be {UNTOLD[kind]}"
         return ""
 
     def _holders(self, key: str) -> list[str]:
-        """The roots of what keeps it: processes, pins, places."""
-        firsts = (chain[0] for chain in Chains(self.graph, key).found)
-        told = (
-            f"{self.graph.nodes[edge.source].words} {edge.label if edge.kind == 'holds' else ''}"
-            for edge in firsts
-        )
-        return list(dict.fromkeys(words.rstrip() for words in told))
+        """What keeps it, and the roots of that: processes, pins, places."""
+        told = []
+        for chain in Chains(self.graph, key).found:
+            first, last = chain[0], chain[-1]
+            words = self.graph.nodes[first.source].words
+            if first.kind == "holds":
+                words += f" {first.label}"
+            if first is not last and last.kind in ("runs", "tail-calls", "contains"):
+                words = (
+                    f"{self.graph.nodes[last.source].words} {last.label}".rstrip() + f", {words}"
+                )
+            told.append(words)
+        return list(dict.fromkeys(told))
 
 
 _ALL_PLACES = {kind for kinds in KINDS_OF.values() for kind in kinds} | set(_TRACING)

@@ -1,0 +1,168 @@
+"""Why objects are there, who is an orphan, and what goes with what, on the live kernel."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from bpflens.abi.enums import MapType, ProgType
+from bpflens.abi.infos import MapInfo
+from bpflens.model.system import PROGRAM, System
+from bpflens.snapshot.graph import Indexed
+from bpflens.snapshot.lifetime import freed
+from bpflens.snapshot.orphans import OrphanRecord, orphans
+from bpflens.snapshot.relations import Relations
+from bpflens.snapshot.why import Why, why
+from bpflens.testing.bench import eventually
+from bpflens.testing.builders import map as new_map
+from bpflens.testing.builders import program, u32
+from bpflens.testing.hooks import id_of
+from bpflens.testing.on_linux import LinuxBench
+from tests.kernel.test_holders import bpffs_elsewhere
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the instructions for this kernel are kept: they are made once."""
+    return str(tmp_path_factory.mktemp("kept"))
+
+
+@pytest.fixture
+def bench() -> Iterator[LinuxBench]:
+    """Namespaces of our own."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    made = LinuxBench()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def system(bench: LinuxBench, folder: str) -> Iterator[System]:
+    """A look from there."""
+    with System(bench.doors) as system:
+        system.index_dir = folder
+        yield system
+
+
+def graph(system: System) -> Indexed:
+    found = Indexed(Relations(system).graph)
+    system.settle()
+    return found
+
+
+def explained(system: System, id: int) -> Why:
+    return why(graph(system), f"prog:{id}")
+
+
+def orphan(system: System, id: int) -> OrphanRecord | None:
+    """The row of a program."""
+    found, _ = orphans(system)
+    system.settle()
+    rows = [
+        row for row in found if (row.kind, row.id) == ("program", id) and row.verdict != "copies"
+    ]
+    return rows[0] if rows else None
+
+
+def loaded(bench: LinuxBench) -> tuple[int, int]:
+    """A program: its fd and its ID."""
+    prog = program(bench.calls, "r0 = 0; exit", ProgType.SOCKET_FILTER, name="why")
+    return prog, id_of(bench.calls, prog)
+
+
+def lives(system: System, id: int) -> bool:
+    return id in system.ids(PROGRAM)
+
+
+def test_a_socket_of_another_user(bench: LinuxBench, system: System) -> None:
+    prog, id = loaded(bench)
+    fd, words = bench.bound_socket("udp")
+    bench.filter_socket(fd, prog)
+    other = bench.stranger(fd)
+    bench.files.close(fd)
+    bench.files.close(prog)
+    (chain,) = explained(system, id).chains
+    assert [edge.source for edge in chain] == [f"pid:{other}", f"socket:{words}"]
+    row = orphan(system, id)
+    assert row is not None
+    assert row.verdict == "unowned"
+    assert row.holders == [f"socket {words}, pid {other} (sleep) fd {fd}"]
+    found = graph(system)
+    assert freed(found, [f"pid:{other}"])[-1] == f"prog:{id}"
+
+
+def test_a_slot_of_a_prog_array_and_its_end(bench: LinuxBench, system: System) -> None:
+    prog, id = loaded(bench)
+    jumps = new_map(bench.calls, MapType.PROG_ARRAY, max_entries=4)
+    bench.calls.map_update(jumps, u32(3), u32(prog))
+    bench.files.close(prog)
+    key = f"map:{bench.calls.info(jumps, MapInfo).id}"
+    (chain,) = explained(system, id).chains
+    assert [edge.source for edge in chain] == [f"pid:{os.getpid()}", key]
+    assert chain[-1].label == "[3]"
+    row = orphan(system, id)
+    assert row is not None
+    assert row.verdict == "detached"  # nothing that is attached jumps there
+    assert any(f"map {key[4:]} [3]" in words for words in row.holders)
+    (held,) = (edge for edge in graph(system).keepers(key) if edge.kind == "holds")
+    assert f"prog:{id}" in freed(graph(system), cut=[held])
+    bench.files.close(jumps)
+    eventually(lambda: not lives(system, id), f"program {id} went with its array")
+
+
+def test_a_program_and_the_array_that_it_is_in(bench: LinuxBench, system: System) -> None:
+    jumps = new_map(bench.calls, MapType.PROG_ARRAY, max_entries=4)
+    text = "r2 = map_fd jumps; r3 = 0; call tail_call; r0 = 0; exit"
+    prog = program(bench.calls, text, ProgType.SOCKET_FILTER, name="why", jumps=jumps)
+    id = id_of(bench.calls, prog)
+    bench.calls.map_update(jumps, u32(0), u32(prog))
+    found = graph(system)
+    cut = [edge for edge in found.leaving[f"pid:{os.getpid()}"] if edge.target == f"prog:{id}"]
+    assert f"prog:{id}" not in freed(found, cut=cut)  # its slot is left
+    cut += [edge for edge in found.leaving[f"pid:{os.getpid()}"] if edge.target.startswith("map:")]
+    assert f"prog:{id}" in freed(found, cut=cut)
+    bench.files.close(prog)
+    assert lives(system, id)
+    bench.files.close(jumps)
+    eventually(lambda: not lives(system, id), "the cycle was broken")
+
+
+def test_a_pin_in_another_mount_namespace(
+    bench: LinuxBench, system: System, tmp_path: Path
+) -> None:
+    prog, id = loaded(bench)
+    with bpffs_elsewhere(tmp_path) as pid:
+        bench.calls.obj_pin(prog, f"/proc/{pid}/root{tmp_path}/kept")
+        bench.files.close(prog)
+        (chain,) = explained(system, id).chains
+        mntns = os.stat(f"/proc/{pid}/ns/mnt").st_ino
+        assert chain[0].source == f"pin:{tmp_path}/kept (mount namespace {mntns})"
+        row = orphan(system, id)
+        assert row is not None
+        assert row.verdict == "pinned"
+        assert f"prog:{id}" in freed(graph(system), [f"pid:{pid}"])
+    eventually(lambda: not lives(system, id), "the pin went with its mount namespace")
+
+
+def test_an_fd_in_flight(bench: LinuxBench, system: System) -> None:
+    prog, id = loaded(bench)
+    here, there = socket.socketpair()
+    with here, there:
+        socket.send_fds(here, [b"x"], [prog])
+        bench.files.close(prog)
+        found = explained(system, id)
+        assert found.chains == []
+        assert found.ways == []
+        assert any("in flight" in each.what for each in found.unseen)
+        row = orphan(system, id)
+        assert row is not None
+        assert (row.verdict, row.certain) == ("leaked", False)
+        assert row.why.startswith("cannot tell")
+    eventually(lambda: not lives(system, id), "the fd went with its socket")
