@@ -308,7 +308,7 @@ def test_a_process_of_another_user_sees_its_own_files_and_says_what_it_misses(
     bench.stranger(prog)
     told = as_nobody(bench, id)
     assert told["own"] == [["fd", prog]]
-    assert told["bulk"].startswith(str(Reason.DENIED))
+    assert told["bulk"].startswith(str(Reason.RESTRICTED))
     assert any("open files of processes" in each for each in told["unseen"])
     assert any("programs of open sockets" in each for each in told["unseen"])
 

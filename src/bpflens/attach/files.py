@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.rows import EventRow, FileKind, FileRow, SocketRow
-from bpflens.errors import BpflensError, Denied
-from bpflens.model.parts import Missing, Reason
+from bpflens.errors import BpflensError, Unsupported
+from bpflens.model.parts import Missing, Reason, because
 from bpflens.port import fdinfo
 
 if TYPE_CHECKING:
@@ -75,12 +75,11 @@ def read(places: Places) -> Files:
     system, hidden = places.system, dict[int, Missing]()
     try:
         if system.doors.bulk is None:
-            raise BpflensError("this kernel has no door to all files at once")
+            raise Unsupported("this kernel has no door to all files at once")
         rows = _decoded(system.doors.bulk.files(system.doors.bpf, system.index_dir))
         refused = None
     except (BpflensError, OSError) as error:
-        reason = Reason.DENIED if isinstance(error, Denied) else Reason.UNSUPPORTED
-        refused = Missing(reason, str(error))
+        refused = because(error)
         rows = list(_listed(places, hidden))
     at = system.host.clock().boottime
     ours = _ours(places)

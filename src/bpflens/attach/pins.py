@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from bpflens.errors import Denied
 from bpflens.model import pins
-from bpflens.model.parts import Missing, Reason
+from bpflens.model.parts import Missing, Reason, because
 
 if TYPE_CHECKING:
     from bpflens.attach.places import Mount, Places
@@ -43,7 +42,7 @@ def read(places: Places) -> Pins:
     try:
         own, mounts = places.own_mntns, places.mounts
     except OSError as error:
-        told.unseen.append(("pins", _reason(error)))
+        told.unseen.append(("pins", because(error)))
         return told
     if places.unseen:
         reason = Missing(Reason.DENIED, "needs CAP_SYS_PTRACE, or its own user")
@@ -58,7 +57,7 @@ def read(places: Places) -> Pins:
         for reach, failure in walked.errors:
             path = mount.path + reach.removeprefix(mount.reach)
             what = f"what {path}{_elsewhere(here, mount.mntns)} is"
-            told.unseen.append((what, _reason(failure)))
+            told.unseen.append((what, because(failure)))
     return told
 
 
@@ -79,9 +78,3 @@ def _covers(known: Mount, mount: Mount) -> bool:
 
 def _elsewhere(own: bool, mntns: int) -> str:
     return "" if own else f" (mount namespace {mntns})"
-
-
-def _reason(error: Exception) -> Missing:
-    if isinstance(error, Denied | PermissionError):
-        return Missing(Reason.DENIED, str(error))
-    return Missing(Reason.FAILED, getattr(error, "strerror", None) or str(error))

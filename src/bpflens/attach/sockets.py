@@ -9,12 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+from bpflens.abi.enums import ProgType
 from bpflens.abi.rows import SocketRow
 from bpflens.attach.files import OpenFile
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 
-KINDS = ("socket_filter", "sk_reuseport")
+KINDS = {
+    "socket_filter": (ProgType.SOCKET_FILTER,),
+    "sk_reuseport": (ProgType.SK_REUSEPORT, ProgType.SOCKET_FILTER),
+}
+"""The types of programs that can be there (sk_attach_bpf(), sk_reuseport_attach_bpf())."""
 
 _UNIX, _INET, _INET6, _PACKET = 1, 2, 10, 17
 _FAMILIES = {
@@ -44,8 +49,9 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
             "no call tells which programs sockets have; an iterator over open files would, "
             f"which needs CAP_BPF and CAP_PERFMON ({files.bulk})"
         )
-        for kind in KINDS:
-            yield Failure(kind, "sockets", error)
+        for kind, types in KINDS.items():
+            if places.loaded(*types):
+                yield Failure(kind, "sockets", error)
         return
     for use in uses(files.rows):
         yield Attachment(

@@ -77,15 +77,20 @@ def attempt(read: Callable[[Of], T | Missing], of: Of) -> T | Missing:
     """What `read(of)` returns, or why it failed: one failing part never takes the others along."""
     try:
         return read(of)
-    except Denied as error:
+    except (BpflensError, OSError) as error:
+        return because(error)
+
+
+def because(error: Exception) -> Missing:
+    """An error as the reason for what is missing."""
+    if isinstance(error, Denied):
         reason = Reason.RESTRICTED if error.needs else Reason.DENIED
         return Missing(reason, f"{error}" + (f" (needs {error.needs})" if error.needs else ""))
-    except NotFound:
+    if isinstance(error, NotFound):
         return Missing(Reason.GONE, "it vanished while it was read")
-    except Unsupported as error:
+    if isinstance(error, Unsupported):
         return Missing(Reason.UNSUPPORTED, str(error))
-    except (BpflensError, OSError) as error:
-        return Missing(Reason.FAILED, str(error))
+    return Missing(Reason.FAILED, str(error))
 
 
 def not_asked(part: Part) -> Missing:

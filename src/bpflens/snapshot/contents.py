@@ -11,9 +11,9 @@ from bpflens.abi.mapfacts import Walk
 from bpflens.attach import struct_ops
 from bpflens.attach.places import Places
 from bpflens.attach.targets import Targets
-from bpflens.errors import BpflensError, Denied, NotFound
+from bpflens.errors import BpflensError, NotFound
 from bpflens.model.map import Map
-from bpflens.model.parts import Missing, Part, Reason
+from bpflens.model.parts import Missing, Part, Reason, because
 from bpflens.snapshot.holders import Holder, Key
 from bpflens.snapshot.records import MapRecord, ProgramRecord
 from bpflens.snapshot.take import Look
@@ -91,7 +91,7 @@ class Contents:
                 except NotFound:
                     continue
                 except (BpflensError, OSError) as error:
-                    self._hidden(("program", "map"), f"slots of map {record.id}", _reason(error))
+                    self._hidden(("program", "map"), f"slots of map {record.id}", because(error))
 
     def _read(self, found: Map, record: MapRecord) -> Iterator[tuple[Key, Holder]]:
         """What the elements of a map hold that no attachment tells."""
@@ -120,7 +120,7 @@ class Contents:
                     if found.kernel() is True:
                         yield ("btf", found.id), Holder("kernel", "the kernel or a module")
         except (BpflensError, OSError) as error:
-            self._hidden(["btf"], "which types are the kernel's own", _reason(error))
+            self._hidden(["btf"], "which types are the kernel's own", because(error))
 
     def _records(
         self,
@@ -137,7 +137,7 @@ class Contents:
         try:
             yield from read()
         except (BpflensError, OSError) as error:
-            self._hidden(kinds, f"what {what} hold", _reason(error))
+            self._hidden(kinds, f"what {what} hold", because(error))
         for failed in self._look.errors[known:]:
             self._hidden(kinds, f"what {failed.kind} {failed.id or ''} holds", failed.error)
 
@@ -152,10 +152,3 @@ def _slots(outer: Map) -> Iterator[tuple[str, int]]:
             yield str(int.from_bytes(key, sys.byteorder)) if by_index else key.hex(), element.map_id
     if not walk.complete:
         raise BpflensError(walk.why)
-
-
-def _reason(error: Exception) -> str:
-    """An error as the reason for what is missing."""
-    if isinstance(error, Denied):
-        return str(Missing(Reason.DENIED, str(error)))
-    return str(Missing(Reason.FAILED, getattr(error, "strerror", None) or str(error)))
