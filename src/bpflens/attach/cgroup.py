@@ -66,8 +66,6 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
                 yield found
             else:
                 entries.append(found)
-    if not _is_whole(places):
-        yield Failure("cgroup", "cgroups", "this cgroup namespace shows a part of the tree")
     targets = Targets(places)
     unlinked = {} if via == "cgroups" else _unlinked(places)
     for (id, _, hook), group in groupby(entries, lambda entry: _place(places, entry)):
@@ -143,14 +141,17 @@ def _lsm_hook(places: Places, prog_id: int) -> str:
 def in_bulk(places: Places) -> list[Entry]:
     """All of them. Raises BpflensError or OSError where there is nothing to be had in bulk."""
     system = places.system
-    if system.doors.bulk is None:
+    if system.doors.bulk is None or not _sees_the_root(places):
         raise BpflensError("not offered")
     rows = system.doors.bulk.cgroups(system.doors.bpf, system.index_dir)
     return [Entry(*row) for row in CgroupRow.__struct__.iter_unpack(rows.data)]
 
 
-def _is_whole(places: Places) -> bool:
-    """Whether we are in the first cgroup namespace, or nothing tells that we are not."""
+def _sees_the_root(places: Places) -> bool:
+    """Whether we are in the first cgroup namespace, or nothing tells that we are not.
+
+    In another the iterator begins at the root of that one, though a mount may show more.
+    """
     try:
         name = places.host.readlink("/proc/self/ns/cgroup")
     except OSError:
@@ -166,10 +167,9 @@ def by_query(places: Places) -> Iterator[Entry | Failure]:
 
     Who goes first (BPF_F_PREORDER) is not told there: the order is.
     """
-    mount = places.cgroup_root()
-    if mount is None or mount.root != "/":
-        part = f"of cgroup2 only {mount.root} is mounted" if mount else "no cgroup2 is mounted"
-        yield Failure("cgroup", "cgroups", part)
+    hidden = _hidden(places)
+    if hidden:
+        yield Failure("cgroup", "cgroups", hidden)
     linked = _links(places)
     unknown: set[AttachType] = set()
     for id, path in places.cgroups.items():
@@ -184,6 +184,19 @@ def by_query(places: Places) -> Iterator[Entry | Failure]:
         except OSError as error:
             if error.errno not in _GONE:
                 yield Failure("cgroup", path, str(error))
+
+
+def _hidden(places: Places) -> str:
+    """Why there may be cgroups that no mount shows; empty where there are none."""
+    mount = places.cgroup_root()
+    if mount is None:
+        return "no cgroup2 is mounted"
+    try:
+        places.host.read(f"{mount.reach}/cgroup.events")
+    except OSError:
+        return ""
+    # Of all cgroups the root alone has no such file (CFTYPE_NOT_ON_ROOT).
+    return f"{mount.path} shows a part of the tree"
 
 
 @contextmanager
@@ -218,8 +231,8 @@ def _query(
     # A program is there once without a link, and once with each of its links; which of several
     # stands where is not told.
     return [
-        Entry(id, prog, links[prog].pop(0) if links.get(prog) else 0, type, told.flags)
-        for prog in order
+        Entry(id, prog, links[prog].pop(0) if links.get(prog) else 0, type, flags)
+        for prog, flags in zip(order, told.flags, strict=True)
     ]
 
 

@@ -46,6 +46,10 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
     """A program at a place once, with all fds that hold it there. Since: 4.18."""
     if not places.loaded(ProgType.KPROBE, ProgType.TRACEPOINT, ProgType.PERF_EVENT):
         return
+    for why in (*places.files.hidden.values(), places.files.elsewhere):
+        if why:
+            yield Failure("perf_event", "perf events of other processes", str(why))
+            break
     targets = Targets(places)
     held: dict[int | None, dict[Event, list[OpenFile]]] = {}
     for file in places.files.rows:

@@ -105,8 +105,8 @@ class Query(NamedTuple):
     """The link that holds each, 0 where none does; empty where the kernel does not tell."""
     revision: int
     """How often the list has changed, from 1; 0 where the kernel does not tell."""
-    flags: int
-    """How the programs of a cgroup share the place: BPF_F_ALLOW_OVERRIDE or _MULTI."""
+    flags: list[int]
+    """How each shares the place at a cgroup: BPF_F_ALLOW_OVERRIDE or _MULTI."""
 
 
 _GROWTHS = 16
@@ -399,16 +399,17 @@ class Calls:
         told = ProgQuery.decode(self._query, len(self._query))
         room = told.prog_cnt
         if not room:
-            return Query([], [], told.revision, told.attach_flags)
+            return Query([], [], told.revision, [])
         for _ in range(_GROWTHS):
             mem = Memory()
-            progs, held = bytearray(4 * room), bytearray(4 * room)
+            progs, held, each = bytearray(4 * room), bytearray(4 * room), bytearray(4 * room)
             attr = ProgQuery(
                 target_fd=target, attach_type=attach_type, query_flags=effective, prog_cnt=room
             )
             attr.prog_ids = mem.pin(progs)
-            if attach_type == AttachType.LSM_CGROUP and not effective:
-                attr.prog_attach_flags = mem.pin(bytearray(4 * room))  # EINVAL without
+            # the programs of many hooks, which differ: EINVAL without
+            by_hook = attach_type == AttachType.LSM_CGROUP and not effective
+            attr.prog_attach_flags = mem.pin(each) if by_hook else 0
             attr.link_ids = mem.pin(held) if links else 0
             try:
                 self.call(Cmd.PROG_QUERY, attr, mem)
@@ -418,9 +419,9 @@ class Calls:
             if attr.prog_cnt <= room:
                 some = struct.Struct(f"={attr.prog_cnt}I")
                 held_by = list(some.unpack_from(held)) if links else []
-                return Query(
-                    list(some.unpack_from(progs)), held_by, attr.revision, attr.attach_flags
-                )
+                common = [attr.attach_flags] * attr.prog_cnt
+                flags = list(some.unpack_from(each)) if by_hook else common
+                return Query(list(some.unpack_from(progs)), held_by, attr.revision, flags)
             room = attr.prog_cnt
         raise BpflensError("there were more programs at each look")
 
