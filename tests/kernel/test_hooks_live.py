@@ -9,7 +9,8 @@ import os
 import resource
 import shutil
 import subprocess
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from bpflens.testing.bench import Bench, Cgroup, NotOffered
 from bpflens.testing.builders import program
 from bpflens.testing.hooks import PREORDER, Hook
 from bpflens.testing.on_linux import LinuxBench
-from tests.kernel.conftest import open_fds
+from tests.kernel.conftest import NOBODY, Ran, open_fds
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
@@ -242,3 +243,42 @@ def _ours(doors: Doors, made: list[Cgroup], index_dir: str | None) -> list[Attac
         held = [each for each in perf.find(places) if isinstance(each, Attachment)]
     holder = f"pid {os.getpid()} "
     return found + [each for each in held if holder in (each.holder or "")]
+
+
+# --- who sees less
+
+
+def test_inside_a_cgroup_namespace_what_is_mounted_is_asked(bench: Bench) -> None:
+    above = bench.cgroup()
+    below = bench.cgroup(above)
+    for each in (above, below):
+        prog = program(bench.calls, "r0 = 1; exit", ProgType.CGROUP_SKB)
+        Hook(bench.calls, each.fd, EGRESS).attach(prog, MULTI)
+
+    def targets(script: str) -> tuple[set[str], str]:
+        """The cgroups of attachments that a process below sees, and what it is told."""
+        look = [sys.executable, "-m", "bpflens", "attach", "list", "--json"]
+        enter = f"echo $$ > {below.path}/cgroup.procs && exec unshare -C -m sh -c '{script}' -- "
+        ran = subprocess.run(
+            ["sh", "-c", enter + '"$@"', "sh", *look],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        told = json.loads(ran.stdout)
+        cgroups = {item["target"] for item in told["items"] if item["kind"] == "cgroup"}
+        return cgroups, str(told["errors"])
+
+    outside, _ = targets('"$@"')
+    assert {f"/../..{above.name}", f"/../..{below.name}"} <= outside
+    inside, told = targets('umount -l /sys/fs/cgroup && mount -t cgroup2 none /mnt && "$@"')
+    assert inside == {"/"}
+    assert "shows a part of the tree" in told
+
+
+def test_another_user_is_told_what_is_not_seen(bench: Bench, run: Callable[..., Ran]) -> None:
+    perf_cases.tracepoint(bench)
+    ran = run("attach", "list", uid=NOBODY)
+    assert ran.status == 1
+    assert "perf events of other processes" in ran.stderr
+    assert "CAP_NET_ADMIN" in ran.stderr
