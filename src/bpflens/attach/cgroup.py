@@ -16,6 +16,7 @@ from bpflens.attach.targets import Targets
 from bpflens.errors import BpflensError, SyscallError
 from bpflens.model.parts import Missing, Reason
 from bpflens.port.calls import CallDenied
+from bpflens.port.query import prog_query
 
 PROGRAMS = (
     ProgType.CGROUP_SKB, ProgType.CGROUP_SOCK, ProgType.CGROUP_SOCK_ADDR, ProgType.CGROUP_SOCKOPT,
@@ -99,7 +100,7 @@ def effective(places: Places, path: str) -> Iterator[Attachment | Failure]:
         with _opened(places, path) as fd:
             for type in TYPES:
                 try:
-                    told = places.system.calls.prog_query(fd, type, effective=True)
+                    told = prog_query(places.system.calls, fd, type, effective=True)
                 except SyscallError as error:
                     if error.errno != errno.EINVAL:
                         raise
@@ -218,10 +219,10 @@ def _query(
     """The programs of one cgroup and type, in the order in which they run."""
     calls = places.system.calls
     try:
-        told = calls.prog_query(fd, type)
+        told = prog_query(calls, fd, type)
         order = told.progs
         if len(order) > 1 and type is not AttachType.LSM_CGROUP:
-            order = _turns(order, calls.prog_query(fd, type, effective=True).progs)
+            order = _turns(order, prog_query(calls, fd, type, effective=True).progs)
     except SyscallError as error:
         if error.errno != errno.EINVAL:
             raise

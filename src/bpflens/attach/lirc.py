@@ -8,6 +8,7 @@ from bpflens.abi.enums import AttachType, ProgType
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 from bpflens.errors import BpflensError
+from bpflens.port.query import prog_query
 
 
 def find(places: Places) -> Iterator[Attachment | Failure]:
@@ -27,7 +28,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
 def _at(places: Places, path: str) -> Iterator[Attachment]:
     fd = places.host.open(path)
     try:
-        told = places.system.calls.prog_query(fd, AttachType.LIRC_MODE2)
+        told = prog_query(places.system.calls, fd, AttachType.LIRC_MODE2)
     finally:
         places.system.calls.close(fd)
     for turn, prog_id in enumerate(told.progs):

@@ -8,6 +8,7 @@ from bpflens.abi.enums import AttachType, LinkType, ProgType
 from bpflens.attach.networks import ABSENT, Visit
 from bpflens.attach.record import Attachment, Failure
 from bpflens.errors import SyscallError
+from bpflens.port.query import prog_query
 
 TYPES = (ProgType.FLOW_DISSECTOR, ProgType.SK_LOOKUP)
 
@@ -20,7 +21,7 @@ def look(visit: Visit) -> Iterator[Attachment | Failure]:
     try:
         for hook in _HOOKS:
             try:
-                told = visit.system.calls.prog_query(fd, hook).progs
+                told = prog_query(visit.system.calls, fd, hook).progs
             except SyscallError as error:
                 if error.errno not in ABSENT:
                     yield Failure(hook.label, visit.netns.words, str(error))

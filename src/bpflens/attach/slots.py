@@ -13,6 +13,7 @@ from bpflens.attach.record import Attachment, Failure
 from bpflens.attach.targets import Targets
 from bpflens.errors import BpflensError, NotFound, SyscallError
 from bpflens.model.map import Map
+from bpflens.port.query import prog_query
 
 _SLOTS = {
     MapType.PROG_ARRAY: ("prog_array", None),
@@ -77,7 +78,7 @@ def _at_sockets(places: Places, found: Map) -> Iterator[Attachment]:
     """sock_map_bpf_prog_query(). Since: 5.18 (links: 6.10)."""
     for type in _AT_SOCKETS:
         try:
-            told = places.system.calls.prog_query(found.fd, type)
+            told = prog_query(places.system.calls, found.fd, type)
         except SyscallError as error:
             if error.errno == errno.EBUSY:
                 continue  # a map has a stream's verdict or a socket's (sock_map_progs())

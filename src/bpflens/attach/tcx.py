@@ -9,6 +9,7 @@ from bpflens.abi.enums import AttachType, ProgType
 from bpflens.attach.networks import ABSENT, Device, Visit
 from bpflens.attach.record import Attachment
 from bpflens.errors import SyscallError
+from bpflens.port.query import prog_query
 
 TYPES = (ProgType.SCHED_CLS,)
 
@@ -30,7 +31,7 @@ def ask(
     for device in devices:
         for side in sides:
             try:
-                told = visit.system.calls.prog_query(device.ifindex, side, links=True)
+                told = prog_query(visit.system.calls, device.ifindex, side, links=True)
             except SyscallError as error:
                 if error.errno in ABSENT:
                     return

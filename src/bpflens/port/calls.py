@@ -25,10 +25,9 @@ from bpflens.abi.attrs import (
     ObjPath,
     ProgAttach,
     ProgLoad,
-    ProgQuery,
     RawTracepointOpen,
 )
-from bpflens.abi.enums import AttachType, Cmd
+from bpflens.abi.enums import Cmd
 from bpflens.abi.infos import BtfInfo, ProgInfo
 from bpflens.abi.record import Record
 from bpflens.errors import ENOTSUPP, BpflensError, Denied, NotFound, SyscallError, Unsupported
@@ -97,18 +96,6 @@ JITED_LINE_INFO = ProgArray("nr_jited_line_info", "jited_line_info", 8, "jited_l
 PROG_TAGS = ProgArray("nr_prog_tags", "prog_tags", 8)
 
 
-class Query(NamedTuple):
-    """What PROG_QUERY tells of a place: its programs in the order in which they run."""
-
-    progs: list[int]
-    links: list[int]
-    """The link that holds each, 0 where none does; empty where the kernel does not tell."""
-    revision: int
-    """How often the list has changed, from 1; 0 where the kernel does not tell."""
-    flags: list[int]
-    """How each shares the place at a cgroup: BPF_F_ALLOW_OVERRIDE or _MULTI."""
-
-
 _GROWTHS = 16
 """How often an array may have grown since its length was told."""
 _ARRAY_MAX = 256 << 20
@@ -120,8 +107,6 @@ _INFO_ROOM = 512
 _U32 = struct.Struct("=I")
 _OBJ_INFO = struct.Struct("=iIQ")
 _BY_ID = struct.Struct("=III")
-_QUERY = struct.Struct("=III52x")
-"""struct bpf_attr of PROG_QUERY: place, hook, flags; room for what is told."""
 _ZEROS = bytes(_INFO_ROOM)
 
 
@@ -134,10 +119,8 @@ class Calls:
         """The fds of objects that were there already: what we hold because we look at it."""
         self._mem = Memory()
         self._attr = bytearray(16)
-        self._query = bytearray(_QUERY.size)
         self._info = bytearray(_INFO_ROOM)
         self._attr_at = self._mem.pin(self._attr)
-        self._query_at = self._mem.pin(self._query)
         self._info_at = self._mem.pin(self._info)
 
     def call(self, cmd: Cmd, attr: Record, mem: Memory | None = None) -> int:
@@ -381,49 +364,6 @@ class Calls:
     def prog_attach(self, attr: ProgAttach) -> None:
         """Attach a program. PROG_ATTACH."""
         self.call(Cmd.PROG_ATTACH, attr)
-
-    def prog_query(
-        self, target: int, attach_type: int, links: bool = False, effective: bool = False
-    ) -> Query:
-        """The programs that are attached to an fd, or a device by its index. PROG_QUERY.
-
-        `links`: with their links, which only tcx and netkit tell; `effective`: all that run for a
-        cgroup, also those of the ones above. Since: 4.15 (links: 6.6).
-        """
-        # Most places are empty, and there may be thousands: first only how many there are.
-        _QUERY.pack_into(self._query, 0, target, attach_type, effective)
-        try:
-            self.port.bpf(Cmd.PROG_QUERY, self._query_at, len(self._query), self._mem)
-        except OSError as error:
-            raise failure(Cmd.PROG_QUERY, error) from error
-        told = ProgQuery.decode(self._query, len(self._query))
-        room = told.prog_cnt
-        if not room:
-            return Query([], [], told.revision, [])
-        for _ in range(_GROWTHS):
-            mem = Memory()
-            progs, held, each = bytearray(4 * room), bytearray(4 * room), bytearray(4 * room)
-            attr = ProgQuery(
-                target_fd=target, attach_type=attach_type, query_flags=effective, prog_cnt=room
-            )
-            attr.prog_ids = mem.pin(progs)
-            # the programs of many hooks, which differ: EINVAL without
-            by_hook = attach_type == AttachType.LSM_CGROUP and not effective
-            attr.prog_attach_flags = mem.pin(each) if by_hook else 0
-            attr.link_ids = mem.pin(held) if links else 0
-            try:
-                self.call(Cmd.PROG_QUERY, attr, mem)
-            except SyscallError as error:
-                if error.errno != errno.ENOSPC:
-                    raise
-            if attr.prog_cnt <= room:
-                some = struct.Struct(f"={attr.prog_cnt}I")
-                held_by = list(some.unpack_from(held)) if links else []
-                common = [attr.attach_flags] * attr.prog_cnt
-                flags = list(some.unpack_from(each)) if by_hook else common
-                return Query(list(some.unpack_from(progs)), held_by, attr.revision, flags)
-            room = attr.prog_cnt
-        raise BpflensError("there were more programs at each look")
 
     def link_create(self, attr: LinkCreate | Record, mem: Memory | None = None) -> int:
         """A new link's fd; the record is the variant of the link's kind. Since: 5.7."""
