@@ -71,6 +71,8 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
     unlinked = {} if via == "cgroups" else _unlinked(places)
     for (id, _, hook), group in groupby(entries, lambda entry: _place(places, entry)):
         path = targets.cgroup(id)
+        if isinstance(path, Missing) and path.reason is Reason.GONE and not _hidden(places):
+            continue  # it was removed meanwhile, and what was attached to it
         nameless = {"target": str(path)} if isinstance(path, Missing) else {}
         # compute_effective_progs(): in the order of the list, but these go first
         turns = sorted(group, key=lambda entry: not entry.flags & PREORDER)

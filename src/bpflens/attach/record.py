@@ -22,7 +22,8 @@ class Attachment(NamedTuple):
     can be there."""
     flags: list[str]
     via: str
-    """What told us: `link`, `netlink`, `prog_query`, `perf_fd`, `files` (bulk), `map`."""
+    """What told us: `link`, `netlink`, `prog_query`, `perf_fd`, `map`; `files`,
+    `cgroups`: a bulk read."""
     link_id: int | None
     attach_type: str | None
     """The kernel's word for the hook (`AttachType.label`), or the mode: drv, skb, ingress."""

@@ -136,6 +136,8 @@ def test_a_cgroup_without_a_path_is_told_by_its_number(
     made = bench.cgroup()
     Hook(bench.calls, made.fd, EGRESS).attach(skb(bench))
     monkeypatch.setattr(Places, "cgroups", {})
+    assert attachments(bench.doors) == []  # all of them are seen: it was removed meanwhile
+    monkeypatch.setattr(cgroup, "_hidden", lambda _: "a part is mounted")
     (found,) = attachments(bench.doors)
     assert (found.target, list(found.missing)) == (f"cgroup {made.id}", ["target"])
 
