@@ -28,6 +28,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
                         help="default: text; svg needs graphviz's dot")  # fmt: skip
     parser.add_argument("--depth", type=count, default=6, metavar="N",
                         help="levels of the text tree (default: 6)")  # fmt: skip
+    parser.add_argument("--subprograms", action="store_true",
+                        help="with the functions of programs, and who calls whom")  # fmt: skip
     parser.add_argument("--from", dest="start", metavar="NODE", help="paths from here ...")
     parser.add_argument("--to", dest="end", metavar="NODE", help="... to here: the shortest")
     parser.add_argument("--all", action="store_true", help="with --from and --to: every path")
@@ -49,7 +51,12 @@ def show(session: Session) -> int:
     if bool(options.start) != bool(options.end):
         raise UsageError("a path takes both --from and --to")
     told = Relations(session.system)
-    graph = Indexed(told.graph)
+    whole = told.graph
+    if options.subprograms:
+        from bpflens.snapshot.subprograms import with_subprograms
+
+        whole = with_subprograms(session.system, whole)
+    graph = Indexed(whole)
     if options.start:
         _paths(session, graph, form)
     elif options.if_gone:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bpflens.present.columns import Column, Noun
-from bpflens.present.text import bytes_text, clean, list_text, yes_no
+from bpflens.present.text import bytes_text, clean, few_text, list_text, yes_no
 from bpflens.snapshot.graph import KINDS, OBJECTS, Edge, Indexed, Node
 from bpflens.snapshot.lifetime import Chain
 from bpflens.snapshot.orphans import VERDICTS
@@ -22,7 +22,7 @@ ORPHANS = Noun(
         Column("verdict", "VERDICT", ", ".join(VERDICTS), 1),
         Column("certain", "CERTAIN", "whether all was seen that could say otherwise", 2,
                show=yes_no),
-        Column("holders", "HELD BY", "who holds it", 3, show=", ".join),
+        Column("holders", "HELD BY", "who holds it", 3, show=few_text),
         Column("copies", "COPIES", "how many there are", 4, True),
         Column("ids", "IDS", "their IDs", show=list_text),
         Column("memlock_bytes", "MEM", "bytes that the kernel accounts for", 6, True,

@@ -44,6 +44,15 @@ def list_text(values: list[Any]) -> str:
     return ",".join(str(value) for value in values)
 
 
+def few_text(values: list[str]) -> str:
+    """The first of many in one cell."""
+    more = f", and {len(values) - FEW} more" if len(values) > FEW else ""
+    return ", ".join(values[:FEW]) + more
+
+
+FEW = 3
+
+
 def addresses_text(values: list[int]) -> str:
     """Addresses or offsets in one cell."""
     return ",".join(map(hex, values))

@@ -35,10 +35,10 @@ class Node(NamedTuple):
     key: str
     """`prog:12`, `map:3`, `link:4`, `btf:5`, `pin:/sys/fs/bpf/x`, `pid:812`, `device:eth0@blue`,
     `cgroup:/web.slice`, `netns:blue`, `mount:/run/netns/blue`, `socket:udp 0.0.0.0:53`, `event:…`,
-    `hook:lsm file_open`, `kernel:`."""
+    `hook:lsm file_open`, `func:12/1`, `kernel:`."""
     kind: str
-    """program, map, link, btf; pin, process, mount, mntns; device, cgroup, netns, hook; socket,
-    event; kernel."""
+    """program, subprogram, map, link, btf; pin, process, mount, mntns; device, cgroup, netns,
+    hook; socket, event; kernel."""
     id: int | None
     """Of an object: its ID; of a process: its pid."""
     name: str
@@ -102,6 +102,7 @@ KINDS = {
     "iterates": Kind("walks over", "walked over by", ""),
     "types": Kind("has", "types of", ""),
     "part": Kind("has", "part of", ""),
+    "calls": Kind("calls", "called by", ""),
     "in": Kind("is in", "with", "{source} ends"),
     "names": Kind("is", "at", "unmount {source}"),
 }

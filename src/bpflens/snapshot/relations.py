@@ -199,11 +199,12 @@ class _Drawing:
             edge, user = _LINKED.get(link.type if link else LinkType.UNSPEC, ("attached-to", False))
             self._edge(f"link:{link_id}", target, edge, True, user=user)
             return
-        edge = "links"
+        edge, function = "links", ""
         if link is not None and link.prog_id != id and kind == "program":
             record = self._by_link.get(link_id)
             edge = "replaces" if record and record.kind == "freplace" else "traces"
-        self._edge(f"link:{link_id}", target, edge, True)
+            function = record.target.partition(f"program {id}")[2].lstrip() if record else ""
+        self._edge(f"link:{link_id}", target, edge, True, function)
 
     def _process(self, holder: Holder) -> str:
         pid, comm = holder.pid, holder.comm or ""

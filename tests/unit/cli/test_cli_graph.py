@@ -122,6 +122,16 @@ def test_what_would_go(demo: Demo) -> None:
     assert "stay" in demo("graph", "--if-gone", "pin:/sys/fs/bpf/balancer/jumps").out
 
 
+def test_functions_of_programs(demo: Demo) -> None:
+    found = json.loads(demo("graph", "--subprograms", "--json").out)
+    plain = json.loads(demo("graph", "--json").out)
+    extra = [node for node in found["nodes"] if node not in plain["nodes"]]
+    assert {node["kind"] for node in extra} <= {"subprogram"}
+    assert {edge["kind"] for edge in found["edges"]} - {"calls"} <= {
+        edge["kind"] for edge in plain["edges"]
+    } | {"part"}
+
+
 def test_drawings(demo: Demo) -> None:
     found = demo("graph", "--format", "dot").out
     assert found.startswith("digraph")
