@@ -83,7 +83,7 @@ def check_uprobe(bench: Bench, back: bool, kind: E) -> None:
 
 def check_uprobe_with_a_counter(bench: Bench) -> None:
     """It tells the offset of its semaphore as well, here and to TASK_FD_QUERY."""
-    event = bench.probe("uprobe", bench.executable(), 64, counter=4096)
+    event = bench.probe("uprobe", bench.executable(), 512, counter=4096)
     link = at_event(bench, event)
     same(bench.calls.info(link, PerfUprobeLinkInfo).ref_ctr_offset, 4096)
     same(task_fd(bench, event).probe_addr, 4096)
