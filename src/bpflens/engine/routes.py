@@ -61,6 +61,12 @@ class Route:
         self.progs = progs
         """Where in the way of a packet → the program, and what its loader called it."""
 
+    @property
+    def names(self) -> tuple[object, ...]:
+        """What tells it from others: its family, table, device and what its programs are called."""
+        called = [(place, name) for place, (_, name) in sorted(self.progs.items())]
+        return self.place[0], self.place[3], self.device, self.encap, called
+
     def message(self) -> bytes:
         """The body of RTM_NEWROUTE: fib_dump_info(), rt6_fill_node()."""
         family, bits, network, table = self.place
@@ -108,7 +114,7 @@ def new(task: Task, flags: int, body: bytes) -> None:
     encap = int.from_bytes(told.get(Rta.ENCAP_TYPE, b""), "little")
     if encap not in _TYPES or Rta.ENCAP not in told:
         raise err(errno.EOPNOTSUPP)
-    progs = _programs(task, place[0], encap, nested(told[Rta.ENCAP]))
+    made = Route(place, device, encap, _programs(task, place[0], encap, nested(told[Rta.ENCAP])))
     old = next((one for one in task.netns.routes if one.place == place), None)
     if old and flags & NLM_F_EXCL:
         raise err(errno.EEXIST)
@@ -116,12 +122,16 @@ def new(task: Task, flags: int, body: bytes) -> None:
         raise err(errno.ENOENT)
     if old and not flags & NLM_F_REPLACE:
         raise err(errno.EEXIST)
-    for prog, _ in progs.values():
+    # fib_find_info(): what bpf_encap_cmp() takes for the same, which looks at names alone
+    same = (one for one in task.netns.routes if place[0] == _INET and one.names == made.names)
+    if like := next(same, None):
+        made.progs = like.progs
+    for prog, _ in made.progs.values():
         prog.hold()
     if old:
         task.netns.routes.remove(old)
         old.release()
-    task.netns.routes.append(Route(place, device, encap, progs))
+    task.netns.routes.append(made)
 
 
 def _programs(
