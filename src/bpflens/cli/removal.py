@@ -71,6 +71,11 @@ def unpin(session: Session) -> int:
     removal = of_pin(LinkLook(system), path, system.pinned(path))
     if not _agreed(session, removal):
         return 0
+    with system.pinned(path) as found:
+        if (found.kind, found.id) != (removal.object, removal.id):
+            raise Refused(
+                f"{path} is the pin of {found.kind} {found.id} since: nothing was changed"
+            )
     system.host.unlink(path)
     try:
         with system.pinned(path) as found:
@@ -127,7 +132,10 @@ def _tell(session: Session, removal: Removal, done: bool) -> None:
 def _item(held: Held | None) -> dict[str, object] | None:
     if held is None:
         return None
-    return {name: [each._asdict() for each in part] for name, part in held._asdict().items()}
+    return {
+        name: [{k: v for k, v in each._asdict().items() if v not in (None, {})} for each in part]
+        for name, part in held._asdict().items()
+    }
 
 
 def _lines(removal: Removal, done: bool = False) -> Iterator[str]:
@@ -136,7 +144,10 @@ def _lines(removal: Removal, done: bool = False) -> Iterator[str]:
         yield f"the link stays, and does nothing, while it is held by {_held(removal.held)}"
     else:
         yield f"{removal.path}: {'was ' if done else ''}a pin of {removal.words}"
-        yield f"the {removal.object} is also held by {_held(removal.held)}"
+        if not removal.held.holders and not removal.held.unseen:
+            yield f"nothing else holds the {removal.object}: it goes with the pin"
+        else:
+            yield f"the {removal.object} is also held by {_held(removal.held)}"
     if removal.prog_held is not None:
         yield f"program {removal.prog_id} is held by {_held(removal.prog_held)}"
 

@@ -196,7 +196,7 @@ def test_a_pin_says_what_it_keeps(cli: Cli) -> None:
     done = cli("unpin", PIN, "--dry-run")
     assert done.out.splitlines() == [
         f"{PIN}: a pin of sockmap link 3: program 3 at map 1 (sk_msg_verdict)",
-        "the link is also held by nothing that can be seen",
+        "nothing else holds the link: it goes with the pin",
         "program 3 is held by pid 1 (classd) fd 7, link 3",
     ]
 
