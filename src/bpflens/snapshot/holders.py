@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
 
+from bpflens.abi.enums import ProgType
 from bpflens.abi.rows import FileKind
 from bpflens.attach import sockets
 from bpflens.attach.everything import find
@@ -136,11 +137,13 @@ class Holders:
         self._maps = maps
         self._processes: dict[int, Facts] = {}
         self._unseen: dict[str, list[Unseen]] = {kind: [] for kind in UNTOLD}
+        self._perhaps: dict[Key, list[Unseen]] = {}
+        """Attachments that tell no program, for each program that it may be."""
 
     def of(self, kind: str, id: int) -> Held:
         """Who keeps this object alive. Whether there is such an object is not checked."""
         held = [self._told(found) for found in self._index.get((kind, id), ())]
-        unseen = self.unseen(kind)
+        unseen = [*self.unseen(kind), *self._perhaps.get((kind, id), ())]
         if not held:
             unseen = [*unseen, Unseen(UNTOLD[kind], "unsupported: Linux tells it nowhere")]
         return Held(held, unseen)
@@ -267,6 +270,11 @@ class Holders:
             elif found.prog_id and found.kind not in _FOUND:
                 for holder in self._at(found, events):
                     yield ("program", found.prog_id), holder
+            elif found.prog_id is None and found.kind == "lwt":
+                place = Unseen(f"lwt {found.target}", found.missing.get("prog_id", ""))
+                for id, told in (self.places.programs or {}).items():
+                    if ProgType(told.type).label == found.attach_type:
+                        self._perhaps.setdefault(("program", id), []).append(place)
 
     def _of_sockets(self) -> Iterator[tuple[Key, Holder]]:
         for use in sockets.uses(self.places.files.rows):

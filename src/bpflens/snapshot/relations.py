@@ -134,6 +134,8 @@ class _Drawing:
         words, _, rest = target.partition(" ")
         if kind in _DEVICES and not rest:
             return self._add(Node(f"device:{target}", "device", None, target, None))
+        if kind == "lwt" and " dev " in target:  # a route goes with its device
+            return self._place("xdp", target.rpartition(" ")[2])
         if kind in ("cgroup", "lsm") and target.startswith("/"):
             return self._add(Node(f"cgroup:{target}", "cgroup", None, target, None))
         if words == "netns":

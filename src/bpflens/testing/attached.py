@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from bpflens.abi.enums import AttachType, MapType
+from bpflens.abi.enums import AttachType, MapType, ProgType
+from bpflens.engine.classifiers import MatchAll
 from bpflens.engine.links.iter import IterLink
 from bpflens.engine.links.multi import KprobeMultiLink
 from bpflens.engine.links.netns import NetfilterLink, NetnsLink
@@ -22,6 +23,7 @@ from bpflens.engine.maps.sockets import Sockets
 from bpflens.engine.maps.struct_ops import INUSE, StructOps
 from bpflens.engine.net import NetNs, Socket
 from bpflens.engine.progs.prog import Prog
+from bpflens.engine.routes import Route
 from bpflens.engine.tasks import Task
 from bpflens.testing.truth import Truth
 
@@ -48,7 +50,7 @@ class Attached:
         self._truth = truth
         self._looker = looker
         self._names = dict(self._named())
-        self._entered = {task.netns for task in truth.engine.tasks.values()} | set(self._names)
+        self._unreached = truth.unreached
         self.shown: set[Placed] = set()
         self.hidden: set[Placed] = set()
         for netns in truth.netns:
@@ -76,7 +78,7 @@ class Attached:
         return "" if own or netns is None else f"@{self._word(netns)}"
 
     def _netns(self, netns: NetNs) -> None:
-        seen, suffix = netns in self._entered, self._suffix(netns)
+        seen, suffix = netns not in self._unreached, self._suffix(netns)
         for device in netns.devices.values():
             name = device.name + suffix
             for running, _link in device.xdp.values():
@@ -88,9 +90,16 @@ class Attached:
                 for running, _link in hook.entries:
                     self._add(seen, kind, running, (there or device).name + suffix)
             for chain in device.clsact.sides.values() if device.clsact else ():
-                for proto in chain:
-                    for one in proto.filters:
-                        self._add(seen, "tc", one.prog, name)
+                for one in (one for proto in chain for one in proto.filters):
+                    self._add(seen, "tc", one.prog, name)
+                    for action in one.actions if isinstance(one, MatchAll) else ():
+                        self._add(seen, "act_bpf", action.prog, name)
+        for action in netns.actions.values():
+            if not action.filters:
+                self._add(seen, "act_bpf", action.prog, f"netns {self._word(netns)}")
+        for route in netns.routes:
+            for prog, _name in route.progs.values():
+                self._route(seen, route, prog, suffix)
         for attach, attached in netns.hooks.items():
             for one in attached:
                 linked = isinstance(one, NetnsLink)
@@ -100,6 +109,17 @@ class Attached:
                 self._add(seen or linked, AttachType(attach).label, prog, where)
         for link in netns.filters:
             self._add(seen, "netfilter", link.prog, f"netns {self._word(netns)}")
+
+    def _route(self, seen: bool, route: Route, prog: Prog, suffix: str) -> None:
+        _family, bits, network, _table = route.place
+        target = f"route {ip_address(network)}/{bits} dev {route.device.name}{suffix}"
+        # the kernel tells the ID of seg6local alone; it is known where no other program can be it
+        programs = self._truth.engine.ids["prog"].objects.values()
+        known = prog.type == ProgType.LWT_SEG6LOCAL or (
+            [each.type for each in programs].count(prog.type) == 1
+        )
+        place = Placed("lwt", prog.id if known else 0, target)
+        (self.shown if seen else self.hidden).add(place)
 
     def _links(self) -> None:
         for cgroup in self._truth.cgroups:

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from bpflens.engine.bpffs import Directory, Pin
 from bpflens.engine.cgroups import Cgroup
+from bpflens.engine.classifiers import Proto
 from bpflens.engine.engine import Engine
 from bpflens.engine.files import File, Node
 from bpflens.engine.links.base import Link
@@ -44,7 +45,7 @@ class Reference(NamedTuple):
 
     kind: str
     """By user space: file, pin, mapping. By the kernel: iterator (an open one), program,
-    map, link, device, cgroup, netns, socket, reuseport, event, kernel."""
+    map, link, device, action, route, cgroup, netns, socket, reuseport, event, kernel."""
     name: str = ""
     """Who it is, if it has a name: `program 3`, `map 12 [3]`, `eth0`, `/web.slice`."""
     fds: tuple[tuple[int, int], ...] = ()
@@ -91,6 +92,14 @@ class Truth:
                 if found.refs != len(told):
                     listed = "".join(f"\n  {one}" for one in told)
                     raise AssertionError(f"{space} {id} has {found.refs} references, not{listed}")
+
+    @property
+    def unreached(self) -> list[NetNs]:
+        """Network namespaces that no task is in and that have no name: nobody can look there."""
+        entered = {task.netns for task in self.engine.tasks.values()}
+        for mntns in {task.mntns for task in self.engine.tasks.values()}:
+            entered |= {one.node for one in mntns.mounts.values() if isinstance(one.node, NetNs)}
+        return [netns for netns in self.netns if netns not in entered]
 
     # --- what there is
 
@@ -195,21 +204,7 @@ class Truth:
     def _hooks(self) -> Iterator[tuple[str, str, Prog]]:
         """What is attached without a link."""
         for netns in self.netns:
-            for device in netns.devices.values():
-                entries = list(device.xdp.values())
-                entries += [entry for hook in device.tcx.values() for entry in hook.entries]
-                for prog, link in entries:
-                    if not link:
-                        yield "device", device.name, prog
-                for chain in device.clsact.sides.values() if device.clsact else ():
-                    for proto in chain:
-                        for one in proto.filters:
-                            if one.prog:
-                                yield "device", device.name, one.prog
-            for there in netns.hooks.values():
-                for one in there:
-                    if isinstance(one, Prog):
-                        yield "netns", str(netns.inode), one
+            yield from _in_netns(netns)
         for cgroup in self.cgroups:
             for hook in cgroup.hooks.values():
                 for entry in hook.entries:
@@ -224,6 +219,31 @@ class Truth:
         for event in self.events:
             if event.prog:
                 yield "event", event.name, event.prog
+
+
+def _in_netns(netns: NetNs) -> Iterator[tuple[str, str, Prog]]:
+    chains: dict[int, tuple[str, list[Proto]]] = {}
+    for device in netns.devices.values():
+        entries = list(device.xdp.values())
+        entries += [entry for hook in device.tcx.values() for entry in hook.entries]
+        for prog, link in entries:
+            if not link:
+                yield "device", device.name, prog
+        for chain in device.clsact.sides.values() if device.clsact else ():
+            chains[id(chain)] = device.name, chain  # devices can share one
+    for name, chain in chains.values():
+        for one in (one for proto in chain for one in proto.filters):
+            if one.prog:
+                yield "device", name, one.prog
+    for action in netns.actions.values():
+        yield "action", str(action.index), action.prog
+    for route in netns.routes:
+        for prog, _name in route.progs.values():
+            yield "route", route.device.name, prog
+    for there in netns.hooks.values():
+        for one in there:
+            if isinstance(one, Prog):
+                yield "netns", str(netns.inode), one
 
 
 def _targets(link: Link) -> Iterator[object]:

@@ -64,7 +64,8 @@ def test_all_and_no_more_in_a_big_world(seed: int, release: str) -> None:
 def test_whoever_looks_is_told_nothing_that_is_not_there(seed: int) -> None:
     world = World().grow(some_steps(seed, 250))
     truth = Attached(world.truth(), world.looker)
-    programs = {each.prog_id for each in truth.shown | truth.hidden}
+    programs: set[int | None] = {each.prog_id for each in truth.shown | truth.hidden}
+    programs.add(None)  # a route does not tell it
     powerless, trusted = world.engine.task(uid=1000), world.engine.task(uid=1000, caps=[21])
     for task in (powerless, trusted):
         found = look(task)

@@ -8,7 +8,7 @@ from bpflens.abi.attrs import (
 from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import MapType as T
 from bpflens.abi.enums import ProgType as P
-from bpflens.abi.netlink import NETLINK_ROUTE, TcParent
+from bpflens.abi.netlink import NETLINK_ROUTE, Encap, LwtBpf, TcParent
 from bpflens.engine.maps.base import Map
 from bpflens.engine.net import Socket
 from bpflens.engine.perf import PerfEvent
@@ -16,7 +16,7 @@ from bpflens.engine.progs.prog import Prog
 from bpflens.engine.tasks import Task
 from bpflens.port.calls import Calls
 from bpflens.testing import rtnetlink
-from bpflens.testing.builders import u32
+from bpflens.testing.builders import program, u32
 from bpflens.testing.worlds.choices import (
     device,
     maps,
@@ -102,3 +102,44 @@ def put(world: World, task: Task, a: int, b: int) -> None:
         calls.map_update(fd, key, u32(some_socket(task, b)))
     else:
         calls.map_update(fd, key, u32(pick(maps(task, T.ARRAY), b)))
+
+
+@action
+def act(world: World, task: Task, a: int, b: int) -> None:
+    """A program as an action: of a filter for every packet, perhaps on a side that devices share,
+    or of no filter."""
+    net, there = task.doors().net, device(task, b)
+    prog = program(Calls(task), type=P.SCHED_ACT, name=world.name("p"))
+    if a % 3 == 0:
+        net.dump(NETLINK_ROUTE, rtnetlink.new_action(prog, b"alone"))
+    else:
+        if not there.clsact:
+            net.dump(NETLINK_ROUTE, rtnetlink.clsact(there.index, block=5 * (a % 2)))
+        done, parent = rtnetlink.bpf_action(prog, b"act"), TcParent.INGRESS
+        net.dump(NETLINK_ROUTE, rtnetlink.matchall(there.index, parent, done, 10 + b))
+    if b % 2:
+        task.close(prog)
+
+
+@action
+def route(world: World, task: Task, a: int, b: int) -> None:
+    """A route of seg6local, which tells its program."""
+    there, name = device(task, b), world.name("r").encode()
+    prog = program(Calls(task), type=P.LWT_SEG6LOCAL, name=world.name("p"))
+    to, told = bytes([0xFD, b, *bytes(14)]), rtnetlink.seg6_program(prog, name)
+    request = rtnetlink.new_route(there.index, to, 64, Encap.SEG6_LOCAL, told)
+    task.doors().net.dump(NETLINK_ROUTE, request)
+    if b % 2:
+        task.close(prog)
+
+
+@action
+def tunnel(world: World, task: Task, a: int, b: int) -> None:
+    """A route with a program on the way out, which it tells to nobody."""
+    there, name = device(task, b), world.name("r").encode()
+    prog = program(Calls(task), type=P.LWT_OUT, name=world.name("p"))
+    to, told = bytes([10, b, 0, 0]), rtnetlink.route_program(LwtBpf.OUT, prog, name)
+    request = rtnetlink.new_route(there.index, to, 16, Encap.BPF, told)
+    task.doors().net.dump(NETLINK_ROUTE, request)
+    if b % 2:
+        task.close(prog)

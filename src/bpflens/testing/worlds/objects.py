@@ -13,9 +13,8 @@ from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.abi.enums import MapType as T
 from bpflens.abi.enums import ProgType as P
-from bpflens.engine.files import Node
+from bpflens.engine.files import O_RDONLY, Node
 from bpflens.engine.links.base import Link
-from bpflens.engine.net import NetNs
 from bpflens.engine.progs.prog import Prog
 from bpflens.engine.tasks import Task
 from bpflens.port.calls import Calls
@@ -31,7 +30,6 @@ from bpflens.testing.worlds.choices import (
     pick,
     some_cgroup,
     some_event,
-    some_fd,
     some_program,
     some_sockmap,
 )
@@ -97,7 +95,8 @@ def open_by_id(world: World, task: Task, a: int, b: int) -> None:
 @action
 def link(world: World, task: Task, a: int, b: int) -> None:
     """A link of whatever the chosen program can have."""
-    calls, wanted = Calls(task), pick([one.type for one in PROGRAMS], a // 4)
+    calls, here = Calls(task), -1
+    wanted = pick([one.type for one in PROGRAMS], a // 4)
     prog = some_program(world, task, a, wanted)
     kind = task.files.get(prog, Prog).type
     attr: LinkCreate | LinkCreateNetfilter
@@ -109,7 +108,7 @@ def link(world: World, task: Task, a: int, b: int) -> None:
     elif kind == P.CGROUP_SKB:
         attr = LinkCreate(target_fd=some_cgroup(task, b), attach_type=A.CGROUP_INET_EGRESS)
     elif kind in (P.FLOW_DISSECTOR, P.SK_LOOKUP):
-        here = some_fd(task, b, NetNs, lambda: task.netns)
+        here = task.add(task.netns, O_RDONLY)
         hook = A.SK_LOOKUP if kind == P.SK_LOOKUP else A.FLOW_DISSECTOR
         attr = LinkCreate(target_fd=here, attach_type=hook)
     elif kind == P.NETFILTER:
@@ -123,7 +122,11 @@ def link(world: World, task: Task, a: int, b: int) -> None:
         calls.raw_tracepoint_open(prog, "sched_switch")
         return
     attr.prog_fd = prog
-    calls.link_create(attr)
+    try:
+        calls.link_create(attr)
+    finally:
+        if kind in (P.FLOW_DISSECTOR, P.SK_LOOKUP):
+            task.close(here)
 
 
 @action
