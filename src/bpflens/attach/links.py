@@ -182,9 +182,14 @@ def _word(link: LinkFacts, word: str) -> str:
     return f"{word[0]}ret{word[1:]}" if (link.flags or 0) & RETURN else word
 
 
+def _untold(link: LinkFacts) -> Missing:
+    """Why it is not known where the probes are. Told since: 6.6 (kprobe_multi), 6.8."""
+    return link.missing.get("probe_count", Missing(Reason.UNSUPPORTED, "the info is cut short"))
+
+
 def _kprobe_multi(targets: Targets, link: LinkFacts) -> Place:
     if link.probe_count is None:
-        return Place("kprobe_multi", link.missing["probe_count"], instead="kernel functions")
+        return Place("kprobe_multi", _untold(link), instead="kernel functions")
     target = f"{link.probe_count} functions"
     if link.probe_count == 1 and link.addrs:
         target = targets.symbol(link.addrs[0])
@@ -193,7 +198,7 @@ def _kprobe_multi(targets: Targets, link: LinkFacts) -> Place:
 
 def _uprobe_multi(targets: Targets, link: LinkFacts) -> Place:
     if link.probe_count is None:
-        return Place("uprobe_multi", link.missing["probe_count"], instead="places in a program")
+        return Place("uprobe_multi", _untold(link), instead="places in a program")
     target = f"{link.path}: {link.probe_count} places"
     if link.probe_count == 1 and link.offsets:
         target = f"{link.path}+{link.offsets[0]:#x}"

@@ -7,6 +7,8 @@ import os
 import struct
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from bpflens.abi.attrs import LinkById, ObjInfo
 from bpflens.abi.enums import AttachType as A
@@ -21,6 +23,9 @@ from bpflens.model.system import System
 from bpflens.port.doors import BpfPort, Doors
 from bpflens.port.memory import Memory
 from bpflens.port.tracer import traced
+from bpflens.present.documents import encode, item_of
+from bpflens.present.links import LINKS
+from bpflens.snapshot.links import LinkLook
 from bpflens.testing.attachments import links
 from bpflens.testing.bench import TRACEPOINT, Cap
 from bpflens.testing.builders import map, program
@@ -133,6 +138,39 @@ class Meddled:
 
     def close(self, fd: int) -> None:
         self.inner.close(fd)
+
+
+class Scrambled:
+    """A `BpfPort` on which any bytes are the info of a link."""
+
+    def __init__(self, inner: BpfPort, answer: bytes) -> None:
+        self.inner = inner
+        self.answer = answer
+
+    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
+        asked = ObjInfo.decode(mem.read(attr, size)) if cmd == Cmd.OBJ_GET_INFO_BY_FD else None
+        result = self.inner.bpf(cmd, attr, size, mem)
+        if asked and asked.info_len in (512, 64, len(self.answer)):
+            told = min(asked.info_len, len(self.answer))
+            mem.write(asked.info, self.answer[:told])
+            mem.write(attr + 4, struct.pack("=I", told))
+        return result
+
+    def close(self, fd: int) -> None:
+        self.inner.close(fd)
+
+
+@settings(max_examples=300)
+@given(st.integers(0, 16), st.binary(max_size=60))
+def test_any_bytes_are_a_link_or_a_failure(type: int, rest: bytes) -> None:
+    bench = EngineBench()
+    two_links(bench)
+    doors = bench.doors
+    port = Scrambled(doors.bpf, struct.pack("=I", type) + rest)
+    with System(Doors(port, doors.host, doors.net, doors.bulk)) as system:
+        look = LinkLook(system)
+        found = [encode(item_of(LINKS.columns)(record)) for record in look.links()]
+    assert len(found) + len(look.errors) == 2
 
 
 def meddled(bench: EngineBench, **how: int) -> Places:
