@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from errno import EAGAIN
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -90,6 +91,10 @@ class System:
             raise NotFound(f"there is no {kind.noun} with ID {id}") from error
         except CallDenied as error:
             raise _denied(f"{kind.noun} {id} cannot be opened", error) from error
+        except SyscallError as error:
+            if error.errno == EAGAIN:  # bpf_link_by_id(): it has its ID, and is not attached yet
+                raise NotFound(f"{kind.noun} {id} is just being made") from error
+            raise
 
     def program(self, id: int) -> Program:
         """The program with this ID. Raises NotFound, Denied."""

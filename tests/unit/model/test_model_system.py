@@ -14,6 +14,7 @@ from bpflens.errors import BpflensError, Denied, FormatError, NotFound, SyscallE
 from bpflens.model.map import Map
 from bpflens.model.program import Program
 from bpflens.model.system import BTF, LINK, MAP, PROGRAM
+from bpflens.port.faults import Fault, FaultyBpf
 from bpflens.port.memory import Memory
 from tests.unit.scripted import Kernel
 from tests.unit.scripted_objects import Link, Types, prog, table
@@ -48,6 +49,12 @@ def test_an_object_that_vanishes_before_it_is_opened_is_left_out(kernel: Kernel)
             seen.append(program.id)
     assert seen == [3, 4000]
     assert kernel.fds == {}
+
+
+def test_a_link_that_is_just_being_made_is_not_there_yet(kernel: Kernel) -> None:
+    system = kernel.system(FaultyBpf(kernel, [Fault(Cmd.LINK_GET_FD_BY_ID, errno.EAGAIN)]))
+    with pytest.raises(NotFound, match="being made"):
+        system.link(2)
 
 
 def test_a_walk_goes_on_where_the_id_that_it_stands_on_is_gone(kernel: Kernel) -> None:
