@@ -213,13 +213,16 @@ def _uprobe_multi(targets: Targets, link: LinkFacts) -> Place:
 def _netfilter(targets: Targets, link: LinkFacts) -> Place:
     flags = [f"priority {link.priority}"] + ["defrag"] * ((link.flags or 0) & 1)
     hook = netfilter.words(link.pf or 0, link.hooknum or 0)
-    return Place("netfilter", _NO_NETNS, hook, tuple(flags), "a network namespace")
+    return Place("netfilter", _NO_HOOK, hook, tuple(flags), "a network namespace")
 
 
 _NO_NETNS = Missing(
     Reason.UNSUPPORTED,
     "the kernel tells no network namespace of this link, and what it tells fits no single place",
 )
+
+
+_NO_HOOK = _NO_NETNS._replace(detail=f"{_NO_NETNS.detail}; or it was detached")
 
 
 def _device(targets: Targets, link: LinkFacts) -> Place:
