@@ -11,6 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from bpflens.engine.cgroups import Cgroup
+from bpflens.engine.links.commands import Iterator
 from bpflens.engine.maps.redirect import Devmap
 from bpflens.engine.net import NetNs
 from bpflens.engine.objects import Object
@@ -66,7 +67,9 @@ def losses(world: World, graph: Indexed) -> list[Loss]:
             where = f"{path}/{name}"
             found.append(Loss(f"pin:{where}", partial(world.looker.doors().host.unlink, where)))
     netns: NetNs = world.looker.netns
-    found += [Loss(f"device:{one.name}", one.remove) for one in netns.devices.values()]
+    found += [
+        Loss(f"device:{one.name}", one.remove) for one in netns.devices.values() if not one.peer
+    ]  # the other end goes with it, which is not known
     found += [
         Loss(f"cgroup:{group.path}", partial(remove, world, group))
         for group in world.engine.cgroup.family()
@@ -97,11 +100,11 @@ def test_what_would_go_is_what_goes(told: list[Step], choice: int) -> None:
 
 def lose(world: World, graph: Indexed, loss: Loss) -> None:
     """What the graph says would go is what goes."""
-    if world.truth().unreached:
-        return  # a socket keeps a network namespace in which nobody can look
-    before, slots = alive(world), redirects(world)
+    before, slots, unreached = alive(world), redirects(world), world.truth().unreached
     loss.happen()
     world.engine.work()
+    if unreached or world.truth().unreached:
+        return  # a socket keeps a network namespace in which nobody can look
     # An element of a devmap goes with its device, which no call tells of other namespaces.
     emptied = slots - redirects(world)
     cut = [edge for edge in graph.graph.edges if (edge.source, edge.label) in emptied]
@@ -136,18 +139,20 @@ def test_a_way_to_free_frees(told: list[Step], which: int, way: int) -> None:
 
 def undo(world: World, graph: Indexed, edge: Edge) -> bool:
     """Do what takes a reference away; False where this test does not know how."""
-    node = graph.nodes[edge.source]
+    source = graph.nodes[edge.source]
     if edge.kind == "pins":
         try:
-            world.looker.doors().host.unlink(node.name)
+            world.looker.doors().host.unlink(source.name)
         except OSError:
             return False
         return True
     if edge.kind != "holds" or not edge.target.startswith(tuple(SPACES)):
         return False
-    task = next(task for task in world.tasks if task.pid == node.id)
+    task = next(task for task in world.tasks if task.pid == source.id)
     for fd, file in list(task.files.files.items()):
-        if isinstance(file.node, Object) and key_of(file.node) == edge.target:
+        node = file.node
+        held = (node.prog, node.map) if isinstance(node, Iterator) else (node,)
+        if edge.target in [key_of(each) for each in held if isinstance(each, Object)]:
             task.close(fd)
     return True
 
