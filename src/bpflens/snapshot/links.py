@@ -92,7 +92,10 @@ class LinkLook:
         self._parts = parts
 
     def links(self, links: Iterable[Link] | None = None) -> Iterator[LinkRecord]:
-        """A record for each link (default: all of the system). Closes each after reading it."""
+        """A record for each link (default: all of the system). Closes each after reading it.
+
+        Raises Denied where nothing may be seen at all.
+        """
         found = self._links(links)
         return self._with_holders(found) if Part.HOLDERS in self._parts else found
 
@@ -105,6 +108,7 @@ class LinkLook:
 
     def _links(self, links: Iterable[Link] | None) -> Iterator[LinkRecord]:
         if links is None:
+            next(self.places.system.ids(LINK), None)  # of a look, a refusal is only a part
             yield from map(self.record, self.places.links)
             for what, why in self.places.link_failures:
                 self.errors.append(ErrorRecord(LINK.noun, None, what, why))

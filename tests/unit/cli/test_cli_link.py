@@ -128,6 +128,17 @@ def test_a_link_that_is_shown_has_a_line_a_fact(cli: Cli) -> None:
     assert "ifindex" not in facts
 
 
+def test_who_may_not_list_links_is_told_what_is_needed(
+    cli: Cli, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    doors = made.engine.task(uid=1000).doors()
+    monkeypatch.setattr(connect, "doors", lambda on="linux": doors)
+    done = cli("link", "list")
+    assert (done.status, done.out) == (4, "")
+    assert "links cannot be listed" in done.err
+    assert "bpflens doctor" in done.err
+
+
 # --- detach
 
 
