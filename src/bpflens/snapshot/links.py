@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from operator import attrgetter
 from typing import Any, NamedTuple
 
 from bpflens.abi.enums import AttachType, LinkType, ProgType
@@ -77,7 +78,8 @@ class LinkRecord(NamedTuple):
     unseen: list[str] | None = None
 
 
-_SAME = frozenset(LinkRecord._fields) & frozenset(LinkFacts._fields)
+_SAME = [name for name in LinkRecord._fields if name in LinkFacts._fields]
+_take_same = attrgetter(*_SAME)
 
 
 class LinkLook:
@@ -127,7 +129,7 @@ class LinkLook:
     def record(self, link: LinkFacts) -> LinkRecord:
         """A link with the names of its program and its target."""
         missing = {name: str(why) for name, why in link.missing.items()}
-        values: dict[str, Any] = {name: getattr(link, name) for name in _SAME}
+        values: dict[str, Any] = dict(zip(_SAME, _take_same(link), strict=True))
         program = self.targets.program(link.prog_id) if link.prog_id else None
         if isinstance(program, Missing):
             missing |= dict.fromkeys(("prog_type", "prog_name", "prog_tag"), str(program))
