@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import mmap as mmap  # which another user may not be able to import
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,11 +18,12 @@ from bpflens.snapshot.lifetime import freed
 from bpflens.snapshot.orphans import OrphanRecord, orphans
 from bpflens.snapshot.relations import Relations
 from bpflens.snapshot.why import Why, why
-from bpflens.testing.bench import eventually
+from bpflens.testing.bench import NOBODY, eventually
 from bpflens.testing.builders import map as new_map
 from bpflens.testing.builders import program, u32
 from bpflens.testing.hooks import id_of
 from bpflens.testing.on_linux import LinuxBench
+from tests.kernel.conftest import Ran
 from tests.kernel.test_holders import bpffs_elsewhere
 
 
@@ -166,3 +168,15 @@ def test_an_fd_in_flight(bench: LinuxBench, system: System) -> None:
         assert (row.verdict, row.certain) == ("leaked", False)
         assert row.why.startswith("cannot tell")
     eventually(lambda: not lives(system, id), "the fd went with its socket")
+
+
+def test_another_user_sees_what_its_own_process_holds(
+    bench: LinuxBench, run: Callable[..., Ran]
+) -> None:
+    prog, id = loaded(bench)
+    found = run("why", "prog", str(id), uid=NOBODY)  # a child of ours, with our files
+    assert found.status == 1, found.stderr
+    assert f"fd {prog} -> program {id}" in found.stdout
+    assert "programs cannot be listed" in found.stderr
+    assert run("why", "prog", "1", uid=NOBODY).status == 4
+    assert run("orphans", uid=NOBODY).status == 4

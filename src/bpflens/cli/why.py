@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from bpflens.cli import output, selectors
 from bpflens.cli.session import Session
-from bpflens.errors import NotFound, UsageError
+from bpflens.errors import Denied, NotFound, UsageError
 from bpflens.model.system import System
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ def why(session: Session) -> int:
     keys = _keys(session.system, options.kind, options.selector)
     told = Relations(session.system)
     graph = Indexed(told.graph)
+    if told.denied and not any(key in graph.nodes for key in keys):
+        raise told.denied
     found = [explain(graph, key) for key in _there(graph, keys)]
     if session.form == "text":
         for at, each in enumerate(found):
@@ -67,9 +69,15 @@ def _keys(system: System, kind: str, selector: str) -> list[str]:
     """The keys of the objects that a selector names. Raises UsageError, NotFound, Denied."""
     keys = []
     named: Iterator[Program | Map | Link] = _NAMED[kind](system, selector)
-    for found in named:
-        with found:
-            keys.append(f"{kind}:{found.id}")
+    try:
+        for found in named:
+            with found:
+                keys.append(f"{kind}:{found.id}")
+    except Denied:
+        id = selector.removeprefix("id:")
+        if not id.isdecimal():
+            raise
+        return [f"{kind}:{int(id)}"]  # an open file of our own may be known by it
     return keys
 
 

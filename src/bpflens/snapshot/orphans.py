@@ -106,6 +106,8 @@ class OrphanRecord(NamedTuple):
 def orphans(system: System, many: int = MANY) -> tuple[list[OrphanRecord], list[ErrorRecord]]:
     """(the orphans of a host, what could not be looked at). Raises Denied."""
     told = Relations(system, Part.MEMORY)
+    if told.denied:
+        raise told.denied
     first = list(_orphans(told, many))
     if any(record.verdict != "copies" for record in first):
         system.settle()

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
+from typing import TypeVar
 
 from bpflens.abi.enums import LinkType
 from bpflens.attach.places import Mount, Places
+from bpflens.errors import Denied
 from bpflens.model.link import LinkFacts
 from bpflens.model.parts import Missing, Part
 from bpflens.model.system import System
@@ -17,6 +19,8 @@ from bpflens.snapshot.holders import Holder, Holders
 from bpflens.snapshot.records import BtfRecord, ErrorRecord, MapRecord, ProgramRecord
 from bpflens.snapshot.take import Look
 
+R = TypeVar("R", ProgramRecord, MapRecord, BtfRecord)
+
 _PARTS = Part.BASIC | Part.MAPS
 
 _DEVICES = ("xdp", "tc", "act_bpf", "tcx", "netkit")
@@ -24,6 +28,9 @@ _FILES = {"socket_filter": "socket", "sk_reuseport": "socket"}
 """Kind of attachment that a file keeps → kind of node; any other is a perf event."""
 _SLOTS = ("prog_array", "devmap", "cpumap")
 """Kinds of attachments that are slots of maps: those are among the holders."""
+
+_KEPT_OTHERWISE = ("netfilter", "struct_ops")
+"""Kinds of attachments where a link, or a map, keeps the program, also where nobody tells which."""
 
 _LINKED = {
     LinkType.ITER: ("iterates", True),
@@ -44,14 +51,24 @@ class Relations:
     def __init__(self, system: System, more: Part = _PARTS) -> None:
         self.system = system
         self._errors: list[ErrorRecord] = []
+        self.denied: Denied | None = None
+        """Why objects cannot be listed, where that is so: then those of open files are known."""
         look = Look(system, _PARTS | more)
-        self.programs: list[ProgramRecord] = list(look.programs())
-        self.maps: list[MapRecord] = list(look.maps())
+        self.programs: list[ProgramRecord] = self._listed(look.programs)
+        self.maps: list[MapRecord] = self._listed(look.maps)
         types = BtfLook(system, Part.BASIC)
-        self.btfs: list[BtfRecord] = list(types.objects())
+        self.btfs: list[BtfRecord] = self._listed(types.objects)
         self.places = Places(system)
         self.links: list[LinkFacts] = self.places.links
         self._errors += look.errors + types.errors
+
+    def _listed(self, read: Callable[[], Iterator[R]]) -> list[R]:
+        try:
+            return list(read())
+        except Denied as error:
+            self.denied = self.denied or error
+            self._errors.append(ErrorRecord("objects", None, None, str(error)))
+            return []
 
     @cached_property
     def attachments(self) -> Attachments:
@@ -61,6 +78,8 @@ class Relations:
     @cached_property
     def holders(self) -> Holders:
         """Who holds what."""
+        if self.denied:
+            return Holders(self.places, self.attachments.raw)
         return Holders(self.places, self.attachments.raw, self.programs, self.maps)
 
     @property
@@ -127,7 +146,8 @@ class _Drawing:
             elif record.prog_id:
                 lost = record.kind == "sockmap"
                 self._runs.add((place, f"prog:{record.prog_id}"))
-                self._edge(place, f"prog:{record.prog_id}", "runs", True, type, needs_user=lost)
+                keeps = record.kind not in _KEPT_OTHERWISE
+                self._edge(place, f"prog:{record.prog_id}", "runs", keeps, type, needs_user=lost)
 
     def _place(self, kind: str, target: str) -> str:
         """The node of a place."""
@@ -150,6 +170,8 @@ class _Drawing:
 
     def _held(self, kind: str, id: int, holders: list[Holder]) -> None:
         target = f"{PREFIXES.get(kind, kind)}:{id}"
+        if self.told.denied:  # an open file names it
+            self._add(Node(target, kind, id, "", None))
         fds: dict[str, list[int]] = {}
         files: dict[tuple[str, str], list[Holder]] = {}
         for holder in holders:
