@@ -31,7 +31,7 @@ from bpflens.testing.bench import NOBODY, eventually
 from bpflens.testing.builders import btf, code, program, u32
 from bpflens.testing.builders import map as new_map
 from bpflens.testing.hooks import Hook, id_of
-from bpflens.testing.on_linux import LinuxBench
+from bpflens.testing.on_linux import CLONE_NEWNET, LinuxBench, checked, libc
 from tests.kernel.conftest import open_fds
 
 PR_SET_DUMPABLE = 4
@@ -247,6 +247,26 @@ def test_an_open_iterator_holds_its_program_and_its_map(bench: LinuxBench, syste
         assert (holder.fd, holder.words.endswith("(iterator)")) == (rows, True)
 
 
+def test_only_at_a_device_of_a_namespace_that_is_open_in_a_process(
+    bench: LinuxBench, system: System
+) -> None:
+    prog = program(bench.calls, "r0 = 2; exit", ProgType.XDP, name="held")
+    id = id_of(bench.calls, prog)
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    try:
+        checked(libc.unshare(CLONE_NEWNET), "unshare")
+        bench.set_xdp(bench.device(), prog)
+        there = bench.netns()
+    finally:
+        checked(libc.setns(home, CLONE_NEWNET), "setns")
+        os.close(home)
+    inode = os.fstat(there).st_ino
+    bench.files.close(prog)
+    found = only(held(system, "program", id))
+    assert found.kind == "xdp"
+    assert str(found.target).endswith(f"@{inode}")
+
+
 # --- the open files of every process
 
 
@@ -373,7 +393,8 @@ def test_it_does_not_tell_of_itself(bench: LinuxBench, system: System) -> None:
         assert [each.fd for each in held(system, "program", id).holders] == [prog]
         assert ours.fd != prog
     rows = Places(system).files.rows
-    assert {row.fd for row in rows if row.pid == os.getpid()} == {prog}
+    mine = [row for row in rows if row.pid == os.getpid() and row.kind != FileKind.NAMESPACE]
+    assert [row.fd for row in mine] == [prog]
 
 
 def test_what_we_looked_at_goes_with_its_owner(bench: LinuxBench, system: System) -> None:

@@ -41,6 +41,8 @@ class FileKind(IntEnum):
     """The rows of an iterator (BPF_ITER_CREATE): the file holds the program, and its link."""
     PERF_EVENT = 6
     SOCKET = 7
+    NAMESPACE = 8
+    """Any kind of namespace: an open file may be all that keeps a network namespace."""
 
 
 class FileRow(Record, size=32):
@@ -56,8 +58,8 @@ class FileRow(Record, size=32):
     kind: U32 = 0
     """`FileKind`."""
     id: U32 = 0
-    """Of the program, map, link or BTF object; of the map over whose elements an iterator goes; 0
-    for the other kinds."""
+    """Of the program, map, link or BTF object; of the map over whose elements an iterator goes;
+    the inode number of a namespace; 0 for the other kinds."""
     prog_id: U32 = 0
     """The program of an iterator or a perf event; of a socket the one that filters what it gets
     (SO_ATTACH_BPF)."""

@@ -107,9 +107,7 @@ def _decoded(rows: Rows) -> list[OpenFile]:
     more: dict[Head, OpenFile] = {}
     heads = enumerate(FileRow.__struct__.iter_unpack(data), 1)
     for at, head in heads:
-        if head[2] < _EVENT:  # nearly all
-            objects.append(head)
-        elif head[2] == _EVENT:
+        if head[2] == _EVENT:
             event = EventRow.decode(data[at * size : at * size + EventRow.__size__])
             more[head] = OpenFile._make((*head, None, event))
             next(heads, None)
@@ -118,6 +116,8 @@ def _decoded(rows: Rows) -> list[OpenFile]:
             more[head] = OpenFile._make((*head, socket, None))
             for _ in range(_ROWS_OF_SOCKET):
                 next(heads, None)
+        else:  # nearly all
+            objects.append(head)
     return [*(OpenFile(*head) for head in dict.fromkeys(objects)), *more.values()]
 
 
@@ -144,6 +144,8 @@ def _listed(places: Places, hidden: dict[int, Missing]) -> Iterator[OpenFile]:
 
 def _file(places: Places, pid: int, fd: int) -> OpenFile | None:
     name = places.host.readlink(f"/proc/{pid}/fd/{fd}")
+    if name.startswith("net:["):
+        return OpenFile(pid, fd, FileKind.NAMESPACE, int(name[5:-1]), 0, 0, 0)
     if name not in _NAMES:
         return None
     kind = _NAMES[name]

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import ProgType
 from bpflens.abi.infos import ProgInfo
+from bpflens.abi.rows import FileKind
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import LinkFacts
 from bpflens.model.parts import Missing
@@ -149,10 +151,8 @@ class Places:
 
     @cached_property
     def netns(self) -> list[Netns]:
-        """Every network namespace that a process is in or that is mounted, ours first.
-
-        One that only a socket, or an open file, keeps alive cannot be entered.
-        """
+        """Every network namespace that a process is in, that is mounted or that a process has
+        open, ours first. One that only a socket keeps alive cannot be entered."""
         paths: dict[int, str] = {self.own_netns: "/proc/self/ns/net"}
         names: dict[int, str] = {}
         for mount in self.mounts:
@@ -166,10 +166,20 @@ class Places:
             if process.netns is not None:
                 pids.setdefault(process.netns, []).append(process.pid)
                 paths.setdefault(process.netns, f"/proc/{process.pid}/ns/net")
+        for number, path in self._open_netns():
+            paths.setdefault(number, path)
         return [
             Netns(inode, path, names.get(inode, ""), inode == self.own_netns, pids.get(inode, []))
             for inode, path in paths.items()
         ]
+
+    def _open_netns(self) -> Iterator[tuple[int, str]]:
+        for file in self.files.rows:
+            if file.kind == FileKind.NAMESPACE:
+                path = f"/proc/{file.pid}/fd/{file.fd}"
+                with suppress(OSError):  # closed since
+                    if self.host.readlink(path) == f"net:[{file.id}]":
+                        yield file.id, path
 
     @cached_property
     def links(self) -> list[LinkFacts]:

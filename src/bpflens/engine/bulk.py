@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from bpflens.abi.rows import CgroupRow, EventRow, FileKind, FileRow
 from bpflens.engine.links.commands import Iterator
 from bpflens.engine.links.mprog import PREORDER
-from bpflens.engine.net import Socket
+from bpflens.engine.mounts import MountNs
+from bpflens.engine.net import NetNs, Socket
 from bpflens.engine.objects import Object
 from bpflens.engine.perf import PerfEvent
 from bpflens.errors import Denied, Unsupported
@@ -90,4 +91,6 @@ def _row(pid: int, fd: int, node: Node) -> bytes:
         if row.prog_id or row.reuseport_id:
             return row.encode() + node.row.encode()
         return b""
+    elif isinstance(node, NetNs | MountNs):
+        row.kind, row.id = FileKind.NAMESPACE, node.inode
     return row.encode() if row.kind else b""

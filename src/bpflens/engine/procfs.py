@@ -87,12 +87,16 @@ def readlink(caller: Task, names: list[str]) -> str:
 
 
 def node(caller: Task, names: list[str]) -> Node:
-    """What open(2) of a path below /proc is on: only namespaces. Raises OSError."""
+    """What open(2) of a path below /proc is on: namespaces, open files. Raises OSError."""
     task, names = _task(caller, names)
     if names == ["ns", "net"]:
         return task.netns
     if names == ["ns", "mnt"]:
         return task.mntns
+    if len(names) == 2 and names[0] == "fd":
+        file = task.files.files.get(_number(names[1]))
+        if file:
+            return file.node
     raise err(errno.ENOENT)
 
 

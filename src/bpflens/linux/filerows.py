@@ -32,8 +32,10 @@ RELEASE = {
     FileKind.ITERATOR: "iter_release",
     FileKind.PERF_EVENT: "perf_release",
     FileKind.SOCKET: "sock_close",
+    FileKind.NAMESPACE: "ns_ioctl",
 }
-"""What the kernel calls when the last fd of such a file is closed (struct file_operations)."""
+"""What the kernel calls when the last fd of such a file is closed (struct file_operations); of
+namespaces, for which there is nothing to do then, what serves their ioctls."""
 
 _AF = {"af_unix": 1, "af_inet": 2, "af_inet6": 10, "af_packet": 17}
 _ROW = -240
@@ -54,7 +56,7 @@ _MEMBERS = {
     "ctx": ("bpf_iter__task_file", {"task": "task", "fd": "fd", "file": "file"}),
     "meta": ("bpf_iter_meta", {"seq": "seq"}),
     "file": ("file", {"f_op": "f_op", "private_data": "private_data", "inode": "f_inode"}),
-    "fops": ("file_operations", {"release": "release"}),
+    "fops": ("file_operations", {"release": "release", "ioctl": "unlocked_ioctl"}),
     "inode": ("inode", {"number": "i_ino"}),
     "task": ("task_struct", {"group_leader": "group_leader", "thread_pid": "thread_pid"}),
     "pid": ("pid", {"level": "level", "number": "numbers"}),
@@ -149,6 +151,7 @@ _BODIES = {
     FileKind.ITERATOR: filetext.ITERATOR,
     FileKind.PERF_EVENT: filetext.PERF_EVENT,
     FileKind.SOCKET: filetext.SOCKET,
+    FileKind.NAMESPACE: filetext.NAMESPACE,
 }
 
 

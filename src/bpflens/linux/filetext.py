@@ -17,7 +17,11 @@ BEGIN = """
     r6 = *(u64 *)(r6 +meta_seq)
     r2 = *(u64 *)(r7 +file_f_op)
     if r2 == 0 goto done
-    r2 = *(u64 *)(r2 +fops_release)
+    r4 = r2
+    r2 = *(u64 *)(r4 +fops_release)
+    if r2 != 0 goto closing
+    r2 = *(u64 *)(r4 +fops_ioctl)
+closing:
     r3 = *(u64 *)(r7 +file_private_data)
     *(u64 *)(r10 +word) = r3
 """
@@ -32,7 +36,14 @@ KIND = """
 BODY
 no_KIND:
 """
-"""A file whose release function is this kind's; r3 is its private data."""
+"""A file whose function is this kind's; r3 is its private data."""
+
+NAMESPACE = """
+    r3 = r7
+    NEXT file_inode
+    TAKE id inode_number 4
+    goto write
+"""
 
 PROGRAM = """
     NEXT prog_aux

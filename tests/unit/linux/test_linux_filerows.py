@@ -14,7 +14,7 @@ from bpflens.btf.types import Func
 from bpflens.errors import Denied, Unsupported
 from bpflens.linux import bulk, filerows
 
-EDITIONS = {"3": "a3f888858852f0ba"}
+EDITIONS = {"4": "173bef5b19031309"}
 """What the text of each edition of the program makes of `kernel()`."""
 
 ADDRESSES = {kind: 0xFFFFFFFF81000000 + 16 * kind for kind in FileKind}
@@ -51,7 +51,7 @@ STRUCTS = {
     "bpf_iter__task_file": ("meta", "task", "fd", "file"),
     "bpf_iter_meta": ("seq",),
     "file": ("f_op", "private_data", "f_inode"),
-    "file_operations": ("release",),
+    "file_operations": ("release", "unlocked_ioctl"),
     "inode": ("i_ino",),
     "task_struct": ("group_leader", "thread_pid"),
     "pid": ("level", "numbers"),
