@@ -93,8 +93,8 @@ class Held(NamedTuple):
 
 UNTOLD = {
     "program": "an fd on its way through a unix socket, a pin in a file system that no process "
-    "sees, a place in a network namespace that only a socket keeps, a perf event or an armed timer in "
-    "a map",
+    "sees, a place in a network namespace that only a socket keeps, a perf event or an armed timer "
+    "in a map",
     "map": "an fd on its way through a unix socket, a pin in a file system that no process sees, "
     "memory that a process has mapped",
     "link": "an fd on its way through a unix socket, a pin in a file system that no process sees",
