@@ -63,6 +63,9 @@ class Attachments:
         if places.unseen:
             hidden = f"{places.unseen} of them do not show which namespaces they are in"
             self.errors.append(ErrorRecord("process", None, None, hidden))
+        for inode in sorted(_closed(places)):
+            why = "it cannot be entered: only an open socket or a link leads there"
+            self.errors.append(ErrorRecord("netns", None, f"netns {inode}", why))
 
     def _found(self, all: Iterable[Attachment | Failure]) -> list[AttachmentRecord]:
         records: list[AttachmentRecord] = []
@@ -117,6 +120,14 @@ class Attachments:
     def by_link(self, id: int) -> list[AttachmentRecord]:
         """Those that one link makes."""
         return [record for record in self.records if record.link_id == id]
+
+
+def _closed(places: Places) -> set[int]:
+    """The network namespaces that something tells of, and no process is in, nor any mount."""
+    told = {link.netns_ino for link in places.links if link.netns_ino}
+    if "files" in vars(places):  # if nobody read them, no program is at a socket
+        told |= {file.socket.netns for file in places.files.rows if file.socket}
+    return told - {netns.inode for netns in places.netns} - {0}
 
 
 _MAP = re.compile(r"(?:^|\S+ )map (\d+)(?: \[|$)")

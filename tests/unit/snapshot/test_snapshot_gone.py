@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
@@ -52,6 +53,15 @@ def seen(world: World) -> Indexed:
     return found
 
 
+def kept_by_files(world: World) -> bool:
+    """Whether an open file or a socket keeps a network namespace, which nobody is told."""
+    truth = world.truth()
+    mounted = [one.node for mntns in truth.mntns for one in mntns.mounts.values()]
+    inside = [task.netns for task in world.engine.tasks.values()]
+    known = Counter([*mounted, *inside, world.engine.netns])
+    return any(netns.users > known[netns] for netns in truth.netns)
+
+
 class Loss(NamedTuple):
     """Something that can go: its key in the graph, and how to make it go."""
 
@@ -94,7 +104,7 @@ def test_what_would_go_is_what_goes(told: list[Step], choice: int) -> None:
     world = World().grow(told)
     graph = seen(world)
     found = losses(world, graph)
-    if found:
+    if found and not kept_by_files(world):
         lose(world, graph, found[choice % len(found)])
 
 
@@ -164,7 +174,8 @@ def key_of(found: Object) -> str:
 
 @pytest.mark.parametrize("seed", range(4))
 def test_each_loss_of_a_grown_world(seed: int) -> None:
-    told = [step for step in some_steps(seed, 200) if step[0] not in UNSEEN]
+    hidden = (*UNSEEN, "socket", "open_netns", "hang")
+    told = [step for step in some_steps(seed, 200) if step[0] not in hidden]
     world = World().grow(told)
     for number in range(len(losses(world, seen(world)))):
         world = World().grow(told)
