@@ -8,7 +8,7 @@ from bpflens.cli import output
 from bpflens.cli.options import columns_help, count, list_options
 from bpflens.cli.session import Session
 from bpflens.present.graph import ORPHANS
-from bpflens.snapshot.orphans import MANY, orphans
+from bpflens.snapshot.orphans import MANY, VERDICTS, orphans
 
 
 def add_to(parser: argparse.ArgumentParser) -> None:
@@ -16,7 +16,9 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     list_options(parser, ORPHANS)
     parser.add_argument("--many", type=count, default=MANY, metavar="N",
                         help=f"copies that are worth a row (default: {MANY})")  # fmt: skip
-    parser.epilog = columns_help(ORPHANS)
+    room = max(map(len, VERDICTS))
+    verdicts = [f"  {name.ljust(room)}  {words}" for name, words in VERDICTS.items()]
+    parser.epilog = "\n".join(["verdicts:", *verdicts, "", columns_help(ORPHANS)])
     parser.set_defaults(run=show)
 
 

@@ -29,7 +29,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "kind", choices=tuple(_NAMED), metavar="prog|map|link", help="the kind of object"
     )
-    parser.add_argument("selector", metavar="SELECTOR", help="as for the verb show of that noun")
+    parser.add_argument("selector", metavar="SELECTOR",
+                        help="12, name:xdp_lb, pin:/sys/fs/bpf/x: as show has it")  # fmt: skip
     parser.set_defaults(run=why)
 
 
