@@ -13,8 +13,8 @@ from bpflens.errors import SyscallError, strerror
 from bpflens.port.calls import Calls, failure
 from bpflens.port.memory import Memory
 from bpflens.testing import conformance
-from bpflens.testing.bench import Bench
-from bpflens.testing.conformance.differences import reason_for
+from bpflens.testing.bench import Bench, NotOffered
+from bpflens.testing.conformance.differences import BUILT_WITHOUT, reason_for
 
 F = TypeVar("F", bound=Callable[..., None])
 T = TypeVar("T")
@@ -88,7 +88,8 @@ def _collect() -> Iterator[Check]:
 
 
 def judge(check: Check, bench: Bench) -> str:
-    """Run a check by the list of differences; the reason if it differs as listed, else nothing.
+    """Run a check by the list of differences; the reason if it differs as listed, or if its kernel
+    is built without what it is about, else nothing.
 
     Raises AssertionError where it differs and is not listed, or is listed and does not differ;
     NotOffered where the bench has not what the check needs.
@@ -96,6 +97,10 @@ def judge(check: Check, bench: Bench) -> str:
     reason = reason_for(bench.name, check.name)
     try:
         check.run(bench)
+    except NotOffered as missing:
+        if bench.name.startswith("linux") and str(missing) in BUILT_WITHOUT:
+            return str(missing)
+        raise
     except (AssertionError, SyscallError):
         if reason:
             return reason
