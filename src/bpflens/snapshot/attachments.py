@@ -127,7 +127,10 @@ def _closed(places: Places) -> set[int]:
     told = {link.netns_ino for link in places.links if link.netns_ino}
     if "files" in vars(places):  # if nobody read them, no program is at a socket
         told |= {file.socket.netns for file in places.files.rows if file.socket}
-    return told - {netns.inode for netns in places.netns} - {0}
+    try:
+        return told - {netns.inode for netns in places.netns} - {0}
+    except OSError:
+        return set()  # the finders of what is in them have said so
 
 
 _MAP = re.compile(r"(?:^|\S+ )map (\d+)(?: \[|$)")
