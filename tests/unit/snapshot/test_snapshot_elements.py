@@ -22,8 +22,7 @@ def link_message(index: int, name: bytes) -> bytes:
 
 
 def records(kernel: Kernel, id: int = 5) -> list[ElementRecord]:
-    system = kernel.system()
-    with system.map(id) as found:
+    with kernel.system() as system, system.map(id) as found:
         return list(Describer(system).records(found.items()))
 
 
