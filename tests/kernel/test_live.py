@@ -335,5 +335,7 @@ def test_a_recording_gives_the_same_bytes_to_a_user_without_privilege(
         assert run("--on", str(tape), *command, uid=NOBODY) == live
     assert run("record", str(tape)).status in (0, 1)
     for command in commands:
+        if command[1] == "show":  # who holds it is another process each time: the one that looks
+            command = [*command, "--parts", "basic,maps,memory,insns,debug"]
         if command[1] != "lookup":  # a sweep walks maps; it looks up no single key
             assert run("--on", str(tape), *command, uid=NOBODY) == run(*command)

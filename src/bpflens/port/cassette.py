@@ -277,6 +277,8 @@ class RecordedHost:
         return {str(fd) for fd in self._recorder.fds}
 
     def readlink(self, path: str) -> str:
+        if path == "/proc/self":
+            return self._inner.readlink(path)  # who looks at the recording is another
         return self._recorder.ask(f"readlink {path}", lambda: self._inner.readlink(path), str)
 
     def tree(self, path: str) -> list[tuple[str, int]]:
@@ -363,6 +365,9 @@ class RecordedBulk:
 
     def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
         return self._rows("bulk cgroups", lambda: self._inner.cgroups(self._bpf, keep))
+
+    def tasks(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return self._rows("bulk tasks", lambda: self._inner.tasks(self._bpf, keep))
 
     def _rows(self, key: str, read: Callable[[], Rows]) -> Rows:
         try:
