@@ -240,6 +240,7 @@ def test_a_thousand_lists_while_objects_come_and_go(system: System, held: Hold) 
     maps = {id_of_map(system, held(system.calls.map_create(small_map()))) for _ in range(10)}
     list(Look(system).programs())  # what is opened once (proc files) is open now
     list(Look(system).maps())
+    system.settle()
     before = open_fds()
     with loaders(LOADERS):
         for turn in range(LISTINGS):
@@ -250,6 +251,7 @@ def test_a_thousand_lists_while_objects_come_and_go(system: System, held: Hold) 
             assert stable <= set(seen)
             assert seen == sorted(set(seen))
             assert look.errors == []
+    system.settle()
     after = {line for line in open_fds() if "/fdinfo/" not in line}
     assert after == {line for line in before if "/fdinfo/" not in line}
 
