@@ -9,6 +9,8 @@ perf event an `EventRow`. They come in no order, and one that threads share may 
 
 A row of a cgroup is a `CgroupRow`, of one program at one cgroup: the rows of one cgroup and attach
 type stand together, in the order of the kernel's list.
+
+A row of a process is a `TaskRow`.
 """
 
 from __future__ import annotations
@@ -122,3 +124,12 @@ class CgroupRow(Record, size=24):
     """Of all hooks of the LSM it is LSM_CGROUP; those of one hook stand together."""
     flags: U32 = 0
     """BPF_F_ALLOW_OVERRIDE or _MULTI, as all at that cgroup and type; BPF_F_PREORDER."""
+
+
+class TaskRow(Record, size=12):
+    """A process and the namespaces that it is in, by inode number; 0: it is ending, in none."""
+
+    pid: U32 = 0
+    """As `FileRow` has it."""
+    netns: U32 = 0
+    mntns: U32 = 0

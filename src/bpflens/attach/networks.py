@@ -106,7 +106,18 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
         known |= {(netns.inode, ifindex): each.name for ifindex, each in visit.devices.items()}
     if modules:
         places.devices = known
+        yield from _closed(places)
     yield from _with_links(places, found)
+
+
+def _closed(places: Places) -> Iterator[Failure]:
+    """The network namespaces that may be there, or are there, and cannot be looked into."""
+    if places.unseen:
+        hidden = f"{places.unseen} of them do not show which namespaces they are in"
+        yield Failure("process", "", hidden)
+    for inode in places.closed_netns:
+        why = "it cannot be entered: only processes that are hidden from us lead there"
+        yield Failure("network", f"netns {inode}", why)
 
 
 def _enter(places: Places, netns: Netns, stay: ExitStack) -> bool:

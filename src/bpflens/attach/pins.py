@@ -44,10 +44,16 @@ def read(places: Places) -> Pins:
     except OSError as error:
         told.unseen.append(("pins", because(error)))
         return told
-    if places.unseen:
-        reason = Missing(Reason.DENIED, "needs CAP_SYS_PTRACE, or its own user")
-        told.unseen.append((f"pins that hidden processes see ({places.unseen} of them)", reason))
-    for mount in once([mount for mount in mounts if mount.kind == "bpf"]):
+    seen = once([mount for mount in mounts if mount.kind == "bpf"])
+    reason = Missing(Reason.DENIED, "needs CAP_SYS_PTRACE, or its own user")
+    for mount in once([*seen, *(each for each in places.closed.mounts if each.kind == "bpf")]):
+        if not any(_covers(known, mount) for known in seen):
+            where = f" (mount namespace {mount.mntns})" if mount.mntns else ""
+            told.unseen.append((f"pins below {mount.path} of hidden processes{where}", reason))
+    if places.closed.unread:
+        many = len(places.closed.unread)
+        told.unseen.append((f"pins that hidden processes see ({many} of them)", reason))
+    for mount in seen:
         here = mount.mntns == own
         walked = pins.walk(places.system, [mount.reach])
         for (kind, id), paths in walked.paths.items():

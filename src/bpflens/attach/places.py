@@ -1,6 +1,7 @@
 """Where on a host programs can be attached: its processes, namespaces and mounts, read once a look.
 
-A process of another user may hide them; then they are unseen, and `unseen` counts that.
+A process may hide the namespaces that it is in (another user's, one with more rights than ours).
+Where the kernel has a bulk door, that tells them; else they are unseen, and `unseen` counts that.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
+from errno import EINVAL
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import ProgType
 from bpflens.abi.infos import ProgInfo
-from bpflens.abi.rows import FileKind
+from bpflens.abi.rows import FileKind, TaskRow
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import LinkFacts
 from bpflens.model.parts import Missing
@@ -31,11 +33,13 @@ _NAMED = "/run/netns/"
 
 
 class Process(NamedTuple):
-    """A process and the namespaces that it is in, by inode number; None where they are hidden."""
+    """A process and the namespaces that it is in, by inode number; None where they are not told."""
 
     pid: int
     netns: int | None
     mntns: int | None
+    hidden: bool = False
+    """It does not let us in: its namespaces can be entered only by way of something else."""
 
 
 class Netns(NamedTuple):
@@ -73,6 +77,22 @@ class Mount(NamedTuple):
     reach: str
     """The path by which we get there."""
 
+    @property
+    def netns(self) -> int | None:
+        """The network namespace that this keeps, if it is such a mount."""
+        inode = self.root.removeprefix("net:[").removesuffix("]")
+        told = self.kind == "nsfs" and self.root.startswith("net:[") and inode.isdecimal()
+        return int(inode) if told else None
+
+
+class Closed(NamedTuple):
+    """What hidden processes tell of mount namespaces that we cannot enter."""
+
+    mounts: list[Mount]
+    """The mounts there; `mntns` is 0 where it is not told."""
+    unread: list[int]
+    """Processes that do not even tell their mounts."""
+
 
 class Places:
     """The processes, namespaces and mounts of a host, each read when first asked for."""
@@ -81,7 +101,7 @@ class Places:
         self.system = system
         self.host = system.host
         self.unseen = 0
-        """Processes whose namespaces are hidden from us."""
+        """Processes of which nothing tells in which network namespace they are."""
         self.link_failures: list[tuple[str, str]] = []
         """(what, why) of links that could not be looked at, when `links` was asked for."""
         self.told: set[int] = set()
@@ -91,21 +111,42 @@ class Places:
     @cached_property
     def processes(self) -> list[Process]:
         """Every process that there was when this was first asked. Raises OSError."""
-        found: list[Process] = []
-        for name, _ in self.host.listdir("/proc"):
-            if not name.isdecimal():
-                continue
-            try:
-                netns = self._inode(f"/proc/{name}/ns/net")
-                mntns = self._inode(f"/proc/{name}/ns/mnt")
-            except (FileNotFoundError, ProcessLookupError):
-                continue  # it ended
-            except OSError:
-                self.unseen += 1
-                found.append(Process(int(name), None, None))
-                continue
-            found.append(Process(int(name), netns, mntns))
+        pids = [int(name) for name, _ in self.host.listdir("/proc") if name.isdecimal()]
+        found = [process for pid in pids if (process := self._process(pid))]
+        if any(process.hidden for process in found):
+            found = list(self._revealed(found))
+        self.unseen = sum(process.netns is None for process in found)
         return sorted(found)
+
+    def _process(self, pid: int) -> Process | None:
+        """What /proc tells; None: it ended."""
+        try:
+            netns, mntns = (self._inode(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt"))
+        except (FileNotFoundError, ProcessLookupError):
+            return None
+        except OSError:
+            return Process(pid, None, None, hidden=True)
+        return Process(pid, netns, mntns)
+
+    def _revealed(self, processes: list[Process]) -> Iterator[Process]:
+        """With the namespaces of those that hide them, where the bulk door tells."""
+        bulk = self.system.doors.bulk
+        told: dict[int, tuple[int, int]] | None = None
+        with suppress(BpflensError, OSError):
+            if bulk is not None:
+                rows = bulk.tasks(self.system.doors.bpf, self.system.index_dir)
+                told = {
+                    pid: (netns, mntns)
+                    for pid, netns, mntns in TaskRow.__struct__.iter_unpack(rows.data)
+                }
+        for process in processes:
+            if not process.hidden or told is None:
+                yield process
+            elif process.pid not in told:
+                if again := self._process(process.pid):
+                    yield again
+            elif all(told[process.pid]):  # else it is ending
+                yield Process(process.pid, *told[process.pid], hidden=True)
 
     def _inode(self, path: str) -> int:
         """The inode number in `net:[4026531833]`."""
@@ -122,12 +163,37 @@ class Places:
         return self._inode("/proc/self/ns/mnt")
 
     @cached_property
+    def closed(self) -> Closed:
+        """What there is in mount namespaces that no process lets us into."""
+        told = Closed([], [])
+        known = {self.own_mntns, *(each.mntns for each in self.processes if not each.hidden)}
+        for pid, _, mntns, hidden in self.processes:
+            if not hidden or mntns in known:
+                continue
+            try:
+                # mounts_open_common() asks for no right, as long as nobody wants to go there.
+                told.mounts.extend(self._mounts(str(pid), mntns or 0, f"/proc/{pid}/root"))
+            except OSError as error:
+                if error.errno != EINVAL and self._process(pid):  # EINVAL: a zombie
+                    told.unread.append(pid)
+            else:
+                known |= {mntns} - {None}
+        return told
+
+    @cached_property
+    def closed_netns(self) -> list[int]:
+        """The network namespaces to which only hidden processes and their mounts lead."""
+        there = {each.netns for each in self.processes}
+        there |= {mount.netns for mount in self.closed.mounts}
+        return sorted(inode for inode in there - {each.inode for each in self.netns} if inode)
+
+    @cached_property
     def mounts(self) -> list[Mount]:
         """The mounts of bpffs, cgroup2 and namespace files, of all mount namespaces, ours first."""
         found = self._mounts("self", self.own_mntns, "")
         seen = {self.own_mntns}
         for process in self.processes:
-            if process.mntns is None or process.mntns in seen:
+            if process.hidden or process.mntns is None or process.mntns in seen:
                 continue
             try:
                 found += self._mounts(str(process.pid), process.mntns, f"/proc/{process.pid}/root")
@@ -151,21 +217,21 @@ class Places:
 
     @cached_property
     def netns(self) -> list[Netns]:
-        """Every network namespace that a process is in, that is mounted or that a process has
-        open, ours first. One that only a socket keeps alive cannot be entered."""
+        """Every network namespace that a process lets us into, that is mounted or that a process
+        has open, ours first. One that only a socket keeps alive cannot be entered."""
         paths: dict[int, str] = {self.own_netns: "/proc/self/ns/net"}
         names: dict[int, str] = {}
         for mount in self.mounts:
-            inode = mount.root.removeprefix("net:[").removesuffix("]")
-            if mount.kind == "nsfs" and mount.root.startswith("net:[") and inode.isdecimal():
-                paths.setdefault(int(inode), mount.reach)
+            if mount.netns is not None:
+                paths.setdefault(mount.netns, mount.reach)
                 if mount.path.startswith(_NAMED):
-                    names.setdefault(int(inode), mount.path.removeprefix(_NAMED))
+                    names.setdefault(mount.netns, mount.path.removeprefix(_NAMED))
         pids: dict[int, list[int]] = {}
-        for process in self.processes:
+        for process in sorted(self.processes, key=lambda process: process.hidden):
             if process.netns is not None:
                 pids.setdefault(process.netns, []).append(process.pid)
-                paths.setdefault(process.netns, f"/proc/{process.pid}/ns/net")
+                if not process.hidden:
+                    paths.setdefault(process.netns, f"/proc/{process.pid}/ns/net")
         for number, path in self._open_netns():
             paths.setdefault(number, path)
         return [

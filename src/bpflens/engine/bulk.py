@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bpflens.abi.rows import CgroupRow, EventRow, FileKind, FileRow
+from bpflens.abi.rows import CgroupRow, EventRow, FileKind, FileRow, TaskRow
 from bpflens.engine.links.commands import Iterator
 from bpflens.engine.links.mprog import PREORDER
 from bpflens.engine.mounts import MountNs
@@ -63,6 +63,16 @@ class EngineBulk:
                 for cgroup in self._task.engine.cgroup.family()
                 for slot, found in cgroup.hooks.items()
                 for entry in found.entries
+            )
+        )
+
+    def tasks(self, bpf: BpfPort, keep: str | None) -> Rows:
+        """See `BulkPort.tasks`. Raises Denied."""
+        self._check()
+        return Rows(
+            b"".join(
+                TaskRow(pid=task.pid, netns=task.netns.inode, mntns=task.mntns.inode).encode()
+                for task in self._task.engine.tasks.values()
             )
         )
 

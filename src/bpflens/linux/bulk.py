@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 NAME = "bpflens_progs"
 """What the iterator is called while it is there."""
 CGROUPS = "bpflens_cgroups"
-
 FILES = "bpflens_files"
+TASKS = "bpflens_tasks"
 
-EDITIONS = {"programs": "1", "files": "4", "cgroups": "1"}
+EDITIONS = {"programs": "1", "files": "4", "cgroups": "1", "tasks": "1"}
 """Of each program's text: what was kept of another edition is made anew."""
 
 _WHOLE_TREE = struct.pack("=IIQ", 2, 0, 0)
@@ -113,6 +113,22 @@ class LinuxBulk:
                 parts *= 4
                 continue
             return Rows(b"".join(rows for rows, _ in found), found[-1][1])
+
+    def tasks(self, bpf: BpfPort, keep: str | None) -> Rows:
+        """See `BulkPort.tasks`. Raises Unsupported, SyscallError, OSError, FormatError."""
+        from bpflens.linux import iterators
+        from bpflens.port.calls import Calls
+
+        if self._host.readlink("/proc/self") != str(os.getpid()):
+            raise Unsupported("/proc has the numbers of another PID namespace")
+        target, (insns,) = self._kept("tasks", keep, lambda: self._tasks(keep))
+        return Rows(*iterators.read(Calls(bpf), TASKS, target, insns))
+
+    def _tasks(self, keep: str | None) -> Kept:
+        from bpflens.linux import taskrows
+
+        btf = self._types(keep)
+        return taskrows.target(btf), [taskrows.program(btf)]
 
     def _cgroups(self, keep: str | None) -> Kept:
         from bpflens.linux import cgrouprows

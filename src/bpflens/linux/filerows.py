@@ -10,7 +10,6 @@ Pure: from types and symbols to bytes.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from bpflens.abi.rows import EventRow, FileKind, FileRow, SocketRow
@@ -20,7 +19,7 @@ from bpflens.errors import Denied, Unsupported
 from bpflens.insn.asm import assemble
 from bpflens.linux import filetext
 from bpflens.linux.kerneltypes import Kernel
-from bpflens.linux.statements import expand, kernel_of, on_stack, zeros
+from bpflens.linux.statements import NUMBER, NUMBER_MEMBERS, expand, kernel_of, on_stack, zeros
 
 TARGET = "bpf_iter_task_file"
 
@@ -58,8 +57,6 @@ _MEMBERS = {
     "file": ("file", {"f_op": "f_op", "private_data": "private_data", "inode": "f_inode"}),
     "fops": ("file_operations", {"release": "release", "ioctl": "unlocked_ioctl"}),
     "inode": ("inode", {"number": "i_ino"}),
-    "task": ("task_struct", {"group_leader": "group_leader", "thread_pid": "thread_pid"}),
-    "pid": ("pid", {"level": "level", "number": "numbers"}),
     "prog": ("bpf_prog", {"aux": "aux"}),
     "aux": ("bpf_prog_aux", {"id": "id"}),
     "map": ("bpf_map", {"id": "id"}),
@@ -98,7 +95,7 @@ _MEMBERS = {
     "filter": ("sk_filter", {"prog": "prog"}),
     "reuseport": ("sock_reuseport", {"prog": "prog"}),
 }
-"""Prefix → struct → symbol after the prefix → member."""
+"""As `Kernel.places` takes it."""
 
 
 def releases(kallsyms: bytes) -> dict[FileKind, int]:
@@ -138,12 +135,12 @@ def program(btf: Btf, addresses: Mapping[FileKind, int], packet: Btf | None = No
         ("packet", filetext.PACKET, Kernel(packet) if packet else kernel, _PACKET),
     ):
         try:
-            symbols |= _places(types, members)
+            symbols |= types.places(members)
         except Unsupported:  # then there are no such sockets here
             part = f"{label}:\n    goto addressed\n"
         text.append(part)
-    text.append(filetext.END)
-    return assemble(_expand("".join(text)), **symbols)
+    text.append(filetext.END.replace("NUMBER", NUMBER))
+    return assemble(expand("".join(text)), **symbols)
 
 
 _BODIES = {
@@ -173,17 +170,8 @@ def target(btf: Btf) -> int:
     return Kernel(btf).find(TARGET, t.Func).id
 
 
-def _places(kernel: Kernel, members: Mapping[str, tuple[str, dict[str, str]]]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for prefix, (name, names) in members.items():
-        struct = kernel.struct(name)  # some 10 ms, in 126,000 types
-        for short, path in names.items():
-            found[f"{prefix}_{short}"] = kernel.place(struct, path).offset
-    return found
-
-
 def _symbols(kernel: Kernel) -> dict[str, int]:
-    found = _places(kernel, _MEMBERS)
+    found = kernel.places(_MEMBERS | NUMBER_MEMBERS)
     private = kernel.struct("bpf_iter_priv_data")
     # container_of(seq->private, struct bpf_iter_priv_data, target_private)
     end = kernel.place(private, "target_private").offset
@@ -200,10 +188,3 @@ def _symbols(kernel: Kernel) -> dict[str, int]:
     rows = on_stack(FileRow, _ROW) | on_stack(SocketRow, _SOCKET) | on_stack(EventRow, _EVENT)
     of = {f"of_{what}": int.from_bytes(name, "little") for what, name in _OF_MAPS.items()}
     return found | of | sizes | _AF | _STACK | rows
-
-
-def _expand(text: str) -> str:
-    """The statements that come often: NEXT follows the pointer at a distance from r3, TAKE copies
-    what lies there."""
-    text = re.sub(r"NEXT (\w+)", r"r3 += \1\nPROBE word 8\nr3 = *(u64 *)(r10 +word)", text)
-    return expand(re.sub(r"TAKE (\w+) (\w+) (\w+)", r"r3 += \2\nPROBE \1 \3", text))

@@ -201,7 +201,6 @@ packet:
     goto addressed
 """
 
-# pid_nr_ns(): the number in the PID namespace of who reads; MAX_PID_NS_LEVEL is 32
 END = """
 addressed:
     r9 = sizeof_socket
@@ -209,18 +208,7 @@ addressed:
 write:
     r9 = sizeof_file
 number:
-    call get_current_task_btf
-    r3 = r0
-    NEXT task_thread_pid
-    TAKE more pid_level 4
-    r3 = r8
-    NEXT task_group_leader
-    NEXT task_thread_pid
-    r1 = *(u32 *)(r10 +more)
-    if r1 > 32 goto done
-    r1 *= sizeof_upid
-    r3 += r1
-    TAKE pid pid_number 4
+NUMBER
     r1 = r6
     r2 = r10
     r2 += row

@@ -5,6 +5,7 @@ Pure. What this kernel's BTF does not have is `Unsupported`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 from bpflens.btf import types as t
@@ -54,6 +55,16 @@ class Kernel:
             return found
         deeper = self.place(inner, rest)
         return Place(found.bits + deeper.bits, deeper.type_id)
+
+    def places(self, members: Mapping[str, tuple[str, dict[str, str]]]) -> dict[str, int]:
+        """Where members lie, in bytes. `members`: prefix → struct → what the symbol is called
+        after the prefix → member."""
+        found: dict[str, int] = {}
+        for prefix, (name, names) in members.items():
+            struct = self.struct(name)  # some 5 ms, in 126,000 types
+            for short, path in names.items():
+                found[f"{prefix}_{short}"] = self.place(struct, path).offset
+        return found
 
     def _member(self, struct: t.Composite, name: str, depth: int) -> Place | None:
         for member in struct.members:

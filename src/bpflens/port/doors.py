@@ -129,6 +129,10 @@ class BulkPort(Protocol):
         """A row (`CgroupRow`) of each cgroup that has programs of its own attached."""
         ...
 
+    def tasks(self, bpf: BpfPort, keep: str | None) -> Rows:
+        """A row (`TaskRow`) of each process, also of one that hides itself from us."""
+        ...
+
 
 class Doors(NamedTuple):
     """The doors of one kernel."""

@@ -205,6 +205,9 @@ class ReplayedBulk:
     def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
         return self._rows("bulk cgroups")
 
+    def tasks(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return self._rows("bulk tasks")
+
     def _rows(self, key: str) -> Rows:
         with _sound(self._replay.path):
             answer = self._replay.answer(key)

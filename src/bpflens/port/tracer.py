@@ -122,6 +122,9 @@ class TracedBulk:
     def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
         return self._rows("bulk(cgroups)", lambda: self._inner.cgroups(bpf, keep))
 
+    def tasks(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return self._rows("bulk(tasks)", lambda: self._inner.tasks(bpf, keep))
+
     def _rows(self, what: str, read: Callable[[], Rows]) -> Rows:
         try:
             rows = read()

@@ -60,9 +60,6 @@ class Attachments:
         self._system = places.system
         self._programs: dict[int, Told | None] = {}
         self.records = sorted(self._found(finder(places)), key=_order)
-        if places.unseen:
-            hidden = f"{places.unseen} of them do not show which namespaces they are in"
-            self.errors.append(ErrorRecord("process", None, None, hidden))
         for inode in sorted(_closed(places)):
             why = "it cannot be entered: only an open socket or a link leads there"
             self.errors.append(ErrorRecord("netns", None, f"netns {inode}", why))
@@ -128,7 +125,8 @@ def _closed(places: Places) -> set[int]:
     if "files" in vars(places):  # if nobody read them, no program is at a socket
         told |= {file.socket.netns for file in places.files.rows if file.socket}
     try:
-        return told - {netns.inode for netns in places.netns} - {0}
+        entered = {netns.inode for netns in places.netns}
+        return told - entered - set(places.closed_netns) - {0}
     except OSError:
         return set()  # the finders of what is in them have said so
 

@@ -262,7 +262,8 @@ class Holders:
         events = [file for file in self.places.files.rows if file.kind == FileKind.PERF_EVENT]
         for found in find(self.places) if self._attachments is None else self._attachments:
             if isinstance(found, Failure):
-                self._hidden(["program"], f"{found.kind} {found.target}", f"failed: {found.error}")
+                what = f"{found.kind} {found.target}".strip()
+                self._hidden(["program"], what, f"failed: {found.error}")
             elif found.link_id is not None:
                 if on := _ON_PROGRAM.match(found.target):
                     holder = Holder("link", f"link {found.link_id}", link_id=found.link_id)
