@@ -75,6 +75,8 @@ def attachment(targets: Targets, link: LinkFacts) -> Attachment:
         cookie or None,  # 0 is what a program gets without one
         None,
         missing,
+        map_id=link.map_id or None,
+        on_prog_id=targets.traced_program(link),
     )
 
 

@@ -32,6 +32,11 @@ class Attachment(NamedTuple):
     holder: str | None
     """What keeps it attached where that is a file: `pid 812 (nginx) fd 5`."""
     missing: dict[str, str]
+    map_id: int | None = None
+    """The map that it is at, or in; then `slot` tells where."""
+    slot: str | None = None
+    on_prog_id: int | None = None
+    """The other program, a function of which it replaces or traces."""
 
 
 class Failure(NamedTuple):

@@ -68,7 +68,7 @@ def _in_slots(found: Map, kind: str, hook: AttachType | None) -> Iterator[Attach
             slot = int.from_bytes(element.key, "little")
             yield Attachment(
                 element.prog_id, kind, f"map {found.id} [{slot}]", None, [], "map", None,
-                hook.label if hook else None, None, None, {},
+                hook.label if hook else None, None, None, {}, map_id=found.id, slot=str(slot),
             )  # fmt: skip
     if not walk.complete:
         yield Failure(kind, f"map {found.id}", f"not all slots were read: {walk.why}")
@@ -95,5 +95,5 @@ def _at_sockets(places: Places, found: Map) -> Iterator[Attachment]:
             )
             yield Attachment(
                 prog_id, "sockmap", f"map {found.id}", None, [], "prog_query", link, type.label,
-                None, None, {},
+                None, None, {}, map_id=found.id,
             )  # fmt: skip

@@ -57,6 +57,7 @@ def look(targets: Targets, found: Map) -> Iterator[Attachment | Failure]:
             None,
             None,
             {"target": str(name)} if isinstance(name, Missing) else {},
+            map_id=found.id,
         )
 
 

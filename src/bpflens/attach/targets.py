@@ -99,6 +99,10 @@ class Targets:
         name = self._system.btf_name(told.info.btf_id, link.target_btf_id)
         return f"program {id}" if isinstance(name, Missing) else f"program {id} {name}"
 
+    def traced_program(self, link: LinkFacts) -> int | None:
+        """The ID of the program, a function of which a link traces or replaces; None for others."""
+        return link.target_obj_id if link.target_btf_id and self._on_program(link) else None
+
     def _on_program(self, link: LinkFacts) -> bool:
         """Whether it is a program that is traced or replaced."""
         if not link.attach_type:  # freplace alone has none

@@ -297,6 +297,10 @@ ATTACHMENTS = Noun(
                wide=True),
         Column("holder", "HOLDER", "the open file that keeps it attached", 5,
                none="no file has to keep it"),
+        Column("map_id", "MAP", "the map that it is at, or in", 0, True, none="at no map"),
+        Column("slot", "SLOT", "the slot of the map that it is in", none="in no slot"),
+        Column("on_prog_id", "ON PROG", "the program of which it replaces or traces a function", 0,
+               True, none="a place of the kernel's own"),
     ),
 )  # fmt: skip
 

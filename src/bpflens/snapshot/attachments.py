@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias
 
@@ -34,6 +33,9 @@ class AttachmentRecord(NamedTuple):
     link_id: int | None
     cookie: int | None
     holder: str | None
+    map_id: int | None
+    slot: str | None
+    on_prog_id: int | None
     missing: dict[str, str]
 
 
@@ -98,6 +100,9 @@ class Attachments:
             found.link_id,
             found.cookie,
             found.holder,
+            found.map_id,
+            found.slot,
+            found.on_prog_id,
             missing,
         )
 
@@ -112,7 +117,7 @@ class Attachments:
 
     def at_map(self, id: int) -> list[AttachmentRecord]:
         """Those at a map: programs in its slots or run on its sockets, iterators over it."""
-        return [record for record in self.records if map_of(record) == id]
+        return [record for record in self.records if record.map_id == id]
 
     def by_link(self, id: int) -> list[AttachmentRecord]:
         """Those that one link makes."""
@@ -129,16 +134,6 @@ def _closed(places: Places) -> set[int]:
         return told - entered - set(places.closed_netns) - {0}
     except OSError:
         return set()  # the finders of what is in them have said so
-
-
-_MAP = re.compile(r"(?:^|\S+ )map (\d+)(?: \[|$)")
-_AT_MAPS = ("sockmap", "iter", "devmap", "cpumap", "prog_array")
-
-
-def map_of(record: AttachmentRecord) -> int | None:
-    """The ID of the map that a target names: `map 12`, `map 12 [3]`, `bpf_map_elem map 12`."""
-    found = _MAP.match(record.target) if record.kind in _AT_MAPS else None
-    return int(found[1]) if found else None
 
 
 def program(system: System, id: int) -> Told | None:

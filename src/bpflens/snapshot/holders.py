@@ -5,7 +5,6 @@ Whatever could not be looked at is told beside what was found: then "nothing hol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import NamedTuple
@@ -61,7 +60,8 @@ class Holder(NamedTuple):
     link_id: int | None = None
     """`link`: it runs the program, or is attached to it (freplace, fentry), or to the map."""
     map_id: int | None = None
-    """`slot`, `map`: the map (of BTF: whose types it has; of a program: its struct_ops)."""
+    """`slot`, `map`: the map (of BTF: whose types it has; of a program: its struct_ops); of an
+    attachment at a map: that."""
     slot: str | None = None
     """`slot`: the key, as a number where it is one, else in hex."""
     prog_id: int | None = None
@@ -109,9 +109,6 @@ _OBJECTS: dict[int, str] = {
     FileKind.LINK: "link",
     FileKind.BTF: "btf",
 }
-_SLOTS = ("prog_array", "devmap", "cpumap")
-_SLOT = re.compile(r"map (\d+) \[(.*)\]")
-_ON_PROGRAM = re.compile(r"program (\d+)(?: |$)")
 _FOUND = (*sockets.KINDS, "struct_ops")
 """Kinds of attachments whose holders are found by themselves: files, and maps."""
 
@@ -265,9 +262,9 @@ class Holders:
                 what = f"{found.kind} {found.target}".strip()
                 self._hidden(["program"], what, f"failed: {found.error}")
             elif found.link_id is not None:
-                if on := _ON_PROGRAM.match(found.target):
+                if found.on_prog_id is not None:
                     holder = Holder("link", f"link {found.link_id}", link_id=found.link_id)
-                    yield ("program", int(on[1])), holder
+                    yield ("program", found.on_prog_id), holder
             elif found.prog_id and found.kind not in _FOUND:
                 for holder in self._at(found, events):
                     yield ("program", found.prog_id), holder
@@ -285,9 +282,8 @@ class Holders:
 
     def _at(self, found: Attachment, events: list[OpenFile]) -> Iterator[Holder]:
         """What holds a program by an attachment without a link: its place, or the files there."""
-        slot = _SLOT.fullmatch(found.target) if found.kind in _SLOTS else None
-        if slot:
-            yield Holder("slot", found.target, map_id=int(slot[1]), slot=slot[2])
+        if found.slot is not None:
+            yield Holder("slot", found.target, map_id=found.map_id, slot=found.slot)
             return
         words = f"{found.kind} {found.target}"
         kept = [
@@ -300,4 +296,6 @@ class Holders:
             yield self._keeping(file, found.kind, found.target)
         if not kept:
             words += f", {found.holder}" if found.holder else ""
-            yield Holder("attachment", words, kind=found.kind, target=found.target)
+            yield Holder(
+                "attachment", words, map_id=found.map_id, kind=found.kind, target=found.target
+            )

@@ -161,7 +161,7 @@ class _Seen:
         waiting = [
             f"prog:{record.prog_id}"
             for record in self.told.attachments.records
-            if record.kind not in _SLOTS and not record.target.startswith("program ")
+            if record.kind not in _SLOTS and record.on_prog_id is None
         ]
         reached: set[str] = set()
         while waiting:

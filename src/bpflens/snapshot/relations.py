@@ -138,7 +138,8 @@ class _Drawing:
         for record in self.told.attachments.records:
             if record.link_id is None and (record.holder or record.kind in _SLOTS):
                 continue  # a file or a slot keeps it: that is among the holders
-            place, type = self._place(record.kind, record.target), record.attach_type or ""
+            place = self._place(record.kind, record.target, record.map_id, record.on_prog_id)
+            type = record.attach_type or ""
             if record.link_id is not None:
                 # What a link to a program or map keeps is among the holders of those.
                 if self.nodes[place].kind in PLACES:
@@ -149,8 +150,13 @@ class _Drawing:
                 keeps = record.kind not in _KEPT_OTHERWISE
                 self._edge(place, f"prog:{record.prog_id}", "runs", keeps, type, needs_user=lost)
 
-    def _place(self, kind: str, target: str) -> str:
-        """The node of a place."""
+    def _place(
+        self, kind: str, target: str, map_id: int | None = None, prog_id: int | None = None
+    ) -> str:
+        """The node of a place; of one at a map or a program, that of the object."""
+        for key in (f"map:{map_id}", f"prog:{prog_id}"):
+            if key in self.nodes and kind != "iter":
+                return key
         words, _, rest = target.partition(" ")
         if kind in _DEVICES and not rest:
             return self._add(Node(f"device:{target}", "device", None, target, None))
@@ -160,10 +166,6 @@ class _Drawing:
             return self._add(Node(f"cgroup:{target}", "cgroup", None, target, None))
         if words == "netns":
             return self._add(Node(f"netns:{rest}", "netns", None, rest, None))
-        if words in ("map", "program"):
-            key = f"{PREFIXES.get(words, words)}:{rest.partition(' ')[0]}"
-            if key in self.nodes:
-                return key
         return self._add(Node(f"hook:{kind} {target}", "hook", None, target, kind))
 
     # --- holders
@@ -181,7 +183,7 @@ class _Drawing:
                 if holder.pid is not None:
                     files.setdefault((holder.kind or "", holder.target or ""), []).append(holder)
                 else:
-                    place = self._place(holder.kind or "", holder.target or "")
+                    place = self._place(holder.kind or "", holder.target or "", holder.map_id)
                     if (place, target) not in self._runs:
                         self._edge(place, target, "runs", True)
             else:
