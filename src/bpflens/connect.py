@@ -54,7 +54,12 @@ def _scene(name: str) -> Doors:
 
 
 def open(on: str = "linux") -> System:
-    """The BPF objects of a kernel: `linux`, or the path of a recording."""
+    """The BPF objects of a kernel: `linux`, or the path of a recording.
+
+    Nothing is written to disk: a library's caller may be a service without a home, or may run as
+    root in another user's. `System.index_dir` names a folder in which what takes long to make
+    (0.3 s on a kernel's first look) is kept for the next process, as the command line does.
+    """
     return System(doors(on))
 
 

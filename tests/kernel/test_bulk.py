@@ -18,7 +18,7 @@ from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Func, Int
 from bpflens.connect import doors
 from bpflens.errors import BpflensError
-from bpflens.linux.bulk import NAME
+from bpflens.linux.bulk import NAME, LinuxBulk
 from bpflens.model import bulk
 from bpflens.model.parts import Missing, Part
 from bpflens.model.program import ProgramParts
@@ -48,6 +48,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(autouse=True)
 def folder(system: System, made: Path, tmp_path: Path) -> str:
     """A copy of that for the test; skips where this kernel reads nothing in bulk."""
+    LinuxBulk._known.clear()
     system.index_dir = str(made)
     try:
         bulk.programs(system, 0, LIST_PARTS)
@@ -299,6 +300,8 @@ def kept_file(folder: str) -> Path:
 
 
 def fresh(folder: str) -> System:
+    """As the next process would begin."""
+    LinuxBulk._known.clear()
     system = System(doors())
     system.index_dir = folder
     return system

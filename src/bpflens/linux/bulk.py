@@ -6,7 +6,7 @@ import os
 import struct
 from collections.abc import Callable
 from errno import EOPNOTSUPP
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from bpflens.errors import SyscallError, Unsupported
 from bpflens.port.doors import BpfPort, HostPort, Rows
@@ -14,6 +14,7 @@ from bpflens.port.doors import BpfPort, HostPort, Rows
 if TYPE_CHECKING:
     from bpflens.btf.parse import Btf
     from bpflens.linux.kept import Kept
+    from bpflens.port.calls import Calls
 
 NAME = "bpflens_progs"
 """What the iterator is called while it is there."""
@@ -35,9 +36,11 @@ _EVERYBODY = b"0 0 4294967295"
 class LinuxBulk:
     """`BulkPort` of the kernel that this process runs on."""
 
+    _known: ClassVar[dict[bytes, Kept]] = {}
+    """What was made in this process, for every System, by what it is good for."""
+
     def __init__(self, host: HostPort) -> None:
         self._host = host
-        self._known: dict[str, Kept] = {}
 
     def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
         """See `BulkPort.programs`. Raises Unsupported, SyscallError, OSError, FormatError."""
@@ -46,14 +49,14 @@ class LinuxBulk:
             raise Unsupported("this user namespace numbers users in its own way")
         if keep is None:
             raise Unsupported(
-                "there is no folder to keep instructions in: made anew each time "
+                "there is no folder to keep instructions in: made for one process "
                 "they would cost more than they save"
             )
         from bpflens.linux import iterators  # a small machine, or a map, has no use for them
         from bpflens.port.calls import CallNotFound, Calls
 
-        target, programs = self._kept("programs", keep, lambda: self._programs(keep))
         calls = Calls(bpf)
+        target, programs = self._kept(calls, "programs", keep, lambda: self._programs(keep))
         for insns in programs:
             try:
                 rows, own = iterators.read(calls, NAME, target, asking(insns, after, maps))
@@ -72,8 +75,8 @@ class LinuxBulk:
         # Addresses hold for one boot; the types of packet sockets may be a module's.
         packet = self._packet_types()
         here = self._host.read("/proc/sys/kernel/random/boot_id") + bytes([packet is not None])
-        target, (insns,) = self._kept("files", keep, lambda: self._files(keep, packet), here)
         calls = Calls(bpf)
+        target, (insns,) = self._kept(calls, "files", keep, lambda: self._files(keep, packet), here)
         with iterators.opened(calls, FILES, target, insns) as made:
             data = iterators.read_all(made.rows)
             own = calls.info(made.prog, ProgInfo).id
@@ -96,8 +99,8 @@ class LinuxBulk:
         from bpflens.linux import iterators
         from bpflens.port.calls import Calls
 
-        target, (insns,) = self._kept("cgroups", keep, lambda: self._cgroups(keep))
         calls = Calls(bpf)
+        target, (insns,) = self._kept(calls, "cgroups", keep, lambda: self._cgroups(keep))
         parts = 1
         while True:
             try:
@@ -121,8 +124,9 @@ class LinuxBulk:
 
         if self._host.readlink("/proc/self") != str(os.getpid()):
             raise Unsupported("/proc has the numbers of another PID namespace")
-        target, (insns,) = self._kept("tasks", keep, lambda: self._tasks(keep))
-        return Rows(*iterators.read(Calls(bpf), TASKS, target, insns))
+        calls = Calls(bpf)
+        target, (insns,) = self._kept(calls, "tasks", keep, lambda: self._tasks(keep))
+        return Rows(*iterators.read(calls, TASKS, target, insns))
 
     def _tasks(self, keep: str | None) -> Kept:
         from bpflens.linux import taskrows
@@ -151,7 +155,6 @@ class LinuxBulk:
         from bpflens.btf.parse import Btf
         from bpflens.linux import filerows
 
-        # First, because who may not see them is to wait for nothing else.
         addresses = filerows.releases(self._host.read("/proc/kallsyms"))
         btf = self._types(keep)
         types = Btf.parse(packet, btf) if packet else None
@@ -164,29 +167,39 @@ class LinuxBulk:
             return None
 
     def _kept(
-        self, name: str, keep: str | None, make: Callable[[], Kept], here: bytes = b""
+        self,
+        calls: Calls,
+        name: str,
+        keep: str | None,
+        make: Callable[[], Kept],
+        here: bytes = b"",
     ) -> Kept:
         """The instructions for this kernel: known, or kept in a file, or made now and kept.
 
-        `here`: what they are good for, besides this build of the kernel on this machine.
+        `here`: what they are good for, besides this build of the kernel on this machine. Raises
+        Denied for those who may not load them: they are to wait for nothing.
         """
-        if name not in self._known:
+        from bpflens.linux import iterators
+
+        iterators.may_load(calls)
+        system = os.uname()
+        page = str(os.sysconf("SC_PAGE_SIZE"))
+        words = (EDITIONS[name], system.release, system.version, system.machine, page)
+        cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
+        # The notes hold the build ID: another build is another kernel, and other types.
+        identity = "\0".join(words).encode() + cpus + self._host.read("/sys/kernel/notes") + here
+        known = self._known.get(name.encode() + identity)
+        if known is None:
             from bpflens.linux import kept
 
-            system = os.uname()
-            page = str(os.sysconf("SC_PAGE_SIZE"))
-            words = (EDITIONS[name], system.release, system.version, system.machine, page)
-            cpus = self._host.read("/sys/devices/system/cpu/possible").strip()
-            # The notes hold the build ID: another build is another kernel, and other types.
-            identity = "\0".join(words).encode() + cpus + self._host.read("/sys/kernel/notes")
             path = os.path.join(keep or "", f"{name}-{system.release}.iterators")
-            found = kept.load(path, identity + here) if keep else None
-            if found is None:
-                found = make()
+            known = kept.load(path, identity) if keep else None
+            if known is None:
+                known = make()
                 if keep:
-                    kept.save(path, identity + here, found)
-            self._known[name] = found
-        return self._known[name]
+                    kept.save(path, identity, known)
+            self._known[name.encode() + identity] = known
+        return known
 
     def _types(self, keep: str | None) -> Btf:
         data = self._host.read("/sys/kernel/btf/vmlinux")

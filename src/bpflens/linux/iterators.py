@@ -10,6 +10,7 @@ import os
 import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
+from errno import EINVAL
 from typing import NamedTuple
 
 from bpflens.abi.attrs import IterCreate, LinkCreateIter, ProgLoad
@@ -17,9 +18,13 @@ from bpflens.abi.enums import AttachType, Cmd, ProgType
 from bpflens.abi.infos import ProgInfo
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Func, Int
+from bpflens.errors import Denied, SyscallError
 from bpflens.insn.opcodes import LD_IMM64, PSEUDO_FUNC
-from bpflens.port.calls import Calls
+from bpflens.port.calls import CallDenied, Calls
 from bpflens.port.memory import Memory
+
+_NOTHING = struct.pack("=BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)
+"""r0 = 0; exit"""
 
 _PIECE = 1 << 16
 """A read gives no more than the 32 KiB that bpf_seq_read() collects."""
@@ -80,6 +85,21 @@ def read_all(fd: int) -> bytes:
         if not piece:
             return b"".join(pieces)
         pieces.append(piece)
+
+
+def may_load(calls: Calls) -> None:
+    """Raises Denied where we may load no iterator, before one is made in vain.
+
+    bpf_prog_load() looks at the rights first; then this one, which is attached to nothing, is
+    invalid.
+    """
+    try:
+        calls.close(load(calls, "", 0, _NOTHING))
+    except CallDenied as error:
+        raise Denied(f"no iterator can be loaded: {error}", "CAP_BPF and CAP_PERFMON") from error
+    except SyscallError as error:
+        if error.errno != EINVAL:
+            raise
 
 
 def load(calls: Calls, name: str, target: int, insns: bytes) -> int:
