@@ -56,7 +56,8 @@ ERRNOS = frozenset(
         errno.EBUSY, errno.EEXIST, errno.EFAULT, errno.EINVAL, errno.EIO, errno.EISDIR,
         errno.EMFILE, errno.ENAMETOOLONG, errno.ENODEV, errno.ENOENT, errno.ENOLINK, errno.ENOMEM,
         errno.ENOSPC, errno.ENOTDIR, errno.ENOTSOCK, errno.EOPNOTSUPP, errno.EOVERFLOW,
-        errno.ENXIO, errno.EPERM, errno.EPROTO, errno.ERANGE, errno.ESTALE, ENOTSUPP,
+        errno.ENXIO, errno.EPERM, errno.EPROTO, errno.ERANGE, errno.ESRCH, errno.ESTALE,
+        ENOTSUPP,
     }
 )  # fmt: skip
 """What the manual page and the kernel's own code say that bpf(2) may answer."""
