@@ -8,17 +8,16 @@ everything else can wait. Both byte orders are read, the header's magic number t
 
 from __future__ import annotations
 
-import struct
 import sys
 
 from bpflens.btf import types as t
 from bpflens.btf.header import read_header
-from bpflens.btf.records import HEAD, RecordWords, decode, kind_number
+from bpflens.btf.records import HEAD, RecordWords, as_words, decode, kind_number, words_in
 from bpflens.errors import FormatError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator
     from typing import Literal, TypeVar
 
     T = TypeVar("T", bound=t.Type)
@@ -34,20 +33,6 @@ Strings may share their tails, so that without a limit a small file could ask fo
 
 MAX_DEPTH = 64
 """How far types may nest or refer; the kernel's `MAX_RESOLVE_DEPTH` is 32."""
-
-
-def _as_words(numbers: Sequence[int]) -> memoryview:
-    """Numbers in four bytes each (`array` would do, but importing it costs 3 ms)."""
-    return memoryview(struct.pack(f"{len(numbers)}I", *numbers)).cast("I")
-
-
-def _words_in(section: memoryview, byteorder: str) -> memoryview:
-    """The section as words in this machine's byte order; not copied where it is so already."""
-    words = section.cast("I")
-    if byteorder == sys.byteorder:
-        return words
-    foreign = ">" if byteorder == "big" else "<"
-    return _as_words(struct.unpack(f"{foreign}{len(words)}I", words))
 
 
 class Btf:
@@ -79,7 +64,7 @@ class Btf:
         if self._strings[-1:] not in (b"\0", b"") or not (self._strings or base):
             raise FormatError("string section does not end with NUL", self._strings_at)
         types = view[self._types_at : self._types_at + header.types_len]
-        self._words = _words_in(types, header.byteorder)
+        self._words = words_in(types, header.byteorder)
         self._record_words = RecordWords(header.layout)
         self._first_id = len(base) if base else 1
         self._first_string = base.string_end if base else 0
@@ -90,6 +75,8 @@ class Btf:
         self._tags: dict[tuple[int, int], tuple[str, ...]] | None = None
         self._alignments: dict[int, int] = {}
         self._pointer_size = 0
+        self._used: frozenset[int] = frozenset()
+        """The offsets of all names of types, once that was worth it."""
 
     @property
     def index(self) -> tuple[memoryview, memoryview]:
@@ -124,7 +111,7 @@ class Btf:
             raise FormatError("last type cut short", self._offset(positions[-1]))
         if self._first_id + len(positions) > MAX_TYPES:
             raise FormatError(f"more than {MAX_TYPES} types", self._types_at)
-        return _as_words(positions), _as_words([words[at] for at in positions])
+        return as_words(positions), as_words([words[at] for at in positions])
 
     def _offset(self, word: int) -> int:
         """The offset in the file, in bytes, of a word of the type section."""
@@ -195,7 +182,10 @@ class Btf:
 
     def _places_of(self, wanted: set[int]) -> Iterable[int]:
         """Where the offsets stand in `_name_offsets`, in ascending order."""
-        if len(wanted) > 16:  # many strings end with the name
+        if len(wanted) > 16:  # many strings end with the name: few of them are a type's
+            self._used = self._used or frozenset(self._name_offsets)
+            wanted = wanted & self._used
+        if len(wanted) > 16:
             return [at for at, offset in enumerate(self._name_offsets) if offset in wanted]
         offsets, words = self._name_offsets, self._name_offsets.tobytes()
         found: list[int] = []

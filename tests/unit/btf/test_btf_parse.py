@@ -80,6 +80,22 @@ def test_find_gives_the_first_type_of_the_kind_asked_for() -> None:
     assert btf.find("", t.Type) is None
 
 
+@pytest.mark.parametrize("others", [0, 40])
+def test_a_name_with_which_many_strings_end(others: int) -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4)
+    fields = [(f"field_{at}_file", number, 32 * at) for at in range(100)]
+    builder.add_struct("many", 400, fields)
+    ids = [builder.add_struct("file", 4), builder.add_union("file", 4)]
+    for at in range(others):
+        builder.add_struct(f"other_{at}_file", 4)
+    btf = Btf.parse(builder.build())
+    for _ in range(2):
+        assert [found.id for found in btf.find_all("file")] == ids
+        assert btf.find("file", t.Union) == btf[ids[1]]
+        assert btf.find("_file", t.Type) is None
+
+
 def test_a_name_may_be_the_tail_of_a_longer_string() -> None:
     builder = BtfBuilder()
     builder.add_struct("longer_name", 4)
