@@ -1,9 +1,10 @@
 """Record `examples/busy.cassette.gz`: a machine with real tools and a small load balancer.
 
-    unshare --mount python -m tools.record_busy
+    python -m tools.vm run 6.12 --share DIR -- sh -c \\
+        'unshare --mount --net python -m tools.record_busy /tmp/FILE && cp /tmp/FILE /run/share'
 
-Needs root, clang, bpftool, bpftrace and libbpf-tools. It runs in a mount namespace of its own, in
-which everything is unmounted that a recording has no business to tell of.
+Needs root, clang, bpftool, bpftrace, libbpf-tools and iproute2. A guest has no objects, processes
+and devices but its own; what is mounted and a recording has no business to tell of is unmounted.
 """
 
 from __future__ import annotations
@@ -21,9 +22,8 @@ from tests.kernel import busy
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "examples" / "busy.bpf.c"
-RECORDING = ROOT / "examples" / "busy.cassette.gz"
 PINS = Path("/sys/fs/bpf")
-KEPT = ("/", "/proc", "/sys", "/dev")
+KEPT = ("/", "/proc", "/sys", "/dev", "/tmp")
 
 
 def unmount_the_rest() -> None:
@@ -47,6 +47,15 @@ def load() -> None:
         subprocess.run(
             ["bpftool", "prog", "loadall", compiled, pins, "pinmaps", pins / "maps"], check=True
         )
+
+
+def attach() -> None:
+    """Put the balancer on a device of our own."""
+    subprocess.run(["ip", "link", "add", "eth0", "type", "veth", "peer", "eth1"], check=True)
+    program = PINS / "balancer" / "xdp_balance"
+    subprocess.run(
+        ["bpftool", "net", "attach", "xdp", "pinned", program, "dev", "eth0"], check=True
+    )
 
 
 def fill(system: System) -> None:
@@ -78,17 +87,18 @@ def _words(text: str) -> list[str]:
     return [text[at : at + 2] for at in range(0, len(text), 2)]
 
 
-def record() -> int:
+def record(path: str) -> int:
     """Do all of it."""
     if os.geteuid() != 0 or busy.missing():
         sys.exit(f"needs root and: {', '.join(busy.missing()) or 'nothing else'}")
     with busy.tools():
         unmount_the_rest()
         load()
+        attach()
         with bpflens.open() as system:
             fill(system)
-        return main(["record", str(RECORDING)])
+        return main(["record", path])
 
 
 if __name__ == "__main__":
-    sys.exit(record())
+    sys.exit(record(sys.argv[1]))
