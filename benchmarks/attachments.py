@@ -4,6 +4,7 @@ On a host with 200 network namespaces, 2,000 cgroups, 300 processes with 50 BPF 
 attachments (`bpflens.testing.crowd`), whole-process, in turn:
 
     bpflens attach list --json
+    bpflens graph --json            every object with everything that holds it
     bpftool -j net in each namespace, cgroup tree, perf and link, one after another
 
 An argument N makes everything N times fewer. The goal is a third of what those take together. Needs
@@ -46,6 +47,7 @@ def main(part: int) -> int:
             f"the list of attachments: {size}",
             {
                 "bpflens attach list --json": [BPFLENS, "attach", "list", "--json"],
+                "bpflens graph --json": [BPFLENS, "graph", "--json"],
                 "bpftool, one after another": ["sh", "-c", PEERS],
             },
         )

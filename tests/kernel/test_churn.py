@@ -30,7 +30,8 @@ from bpflens.testing.on_linux import (
 from tests.kernel.churn import KINDS
 from tests.kernel.conftest import open_fds
 
-LOOKS = 100
+LOOKS = int(os.environ.get("BPFLENS_LOOKS", "100"))
+"""A thousand take some minutes."""
 SOUND = ("copies", "unowned")
 """Verdicts on what is in use."""
 NAME = "bpflens_steady"
