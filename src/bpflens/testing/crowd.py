@@ -58,9 +58,13 @@ class Crowd(NamedTuple):
 
 @contextmanager
 def crowd(calls: Calls, size: Size = Size()) -> Iterator[Crowd]:  # noqa: B008
-    """The host while it is crowded. The caller is moved into a mount namespace of its own for it,
-    in which /run/netns has our network namespaces. Needs root."""
+    """The host while it is crowded. Until then the caller is in a mount namespace of its own, in
+    which /run/netns has our network namespaces. Needs root."""
     with ExitStack() as undo:
+        home, folder = os.open("/proc/self/ns/mnt", os.O_RDONLY), os.getcwd()
+        undo.callback(os.close, home)
+        undo.callback(os.chdir, folder)  # setns(2) into a mount namespace moves to its root
+        undo.callback(lambda: checked(libc.setns(home, CLONE_NEWNS), "setns"))
         checked(libc.unshare(CLONE_NEWNS), "unshare")
         checked(libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None), "mount")
         pids = _processes(calls, size, undo)
