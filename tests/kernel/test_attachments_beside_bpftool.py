@@ -57,7 +57,7 @@ def test_one_list_holds_what_four_commands_show(system: System) -> None:
                          if seen[2] in mine)  # fmt: skip
         their_links = {row["id"] for row in bpftool("link") if row["prog_id"] in mine}
         found = [each for each in find(Places(system)) if isinstance(each, Attachment)]
-    ours = Counter((each.kind, each.target, each.prog_id) for each in found)
+    ours = Counter((each.kind, each.target, each.prog_id or 0) for each in found)
     assert theirs - ours == Counter()
     assert their_links <= {link for each in found for link in links(each)}
     assert {kind for kind, _, _ in theirs} == {"xdp", "tc", "cgroup", "raw_tracepoint"}
