@@ -18,8 +18,10 @@ RECORDING = "examples/busy.cassette.gz"
 
 LOOK: tuple[list[str], ...] = (
     [],
-    ["prog", "list"],
-    ["map", "list"],
+    ["prog", "list", "--limit", "15"],
+    ["map", "list", "--limit", "15"],
+    ["attach", "list", "--limit", "15"],
+    ["orphans", "--limit", "15"],
 )
 """What is shown of every kernel."""
 
@@ -51,12 +53,6 @@ def show(*arguments: str) -> None:
     print(flush=True)
 
 
-TIES: tuple[list[str], ...] = (
-    ["attach", "list"],
-    ["orphans"],
-)
-"""What is shown of a kernel that answers whatever is asked: not of a recording."""
-
 DEMO_CLOSER: tuple[list[str], ...] = (
     ["why", "prog", "name:only_port_80"],
     ["prog", "dump", "name:xdp_balance"],
@@ -67,12 +63,12 @@ DEMO_CLOSER: tuple[list[str], ...] = (
 
 def main() -> int:
     print("== a small machine in Python (bpflens --on engine:demo) ==\n", flush=True)
-    for command in (*LOOK, *TIES, *DEMO_CLOSER):
+    for command in (*LOOK, *DEMO_CLOSER):
         show("--on", DEMO, *command)
     print("== this machine ==\n", flush=True)
     asked = bpflens("prog", "list", "--jsonl", quiet=True)
     if asked.returncode in (0, 1) and asked.stdout.strip():
-        for command in (*LOOK, *TIES):
+        for command in LOOK:
             show(*command)
         return 0
     if asked.returncode in (0, 1):

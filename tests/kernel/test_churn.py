@@ -30,7 +30,7 @@ from bpflens.testing.on_linux import (
 from tests.kernel.churn import KINDS
 from tests.kernel.conftest import open_fds
 
-LOOKS = int(os.environ.get("BPFLENS_LOOKS", "100"))
+LOOKS = int(os.environ.get("BPFLENS_LOOKS", "250"))
 """A thousand take some minutes."""
 SOUND = ("copies", "unowned")
 """Verdicts on what is in use."""

@@ -105,7 +105,7 @@ def test_a_socket_of_another_user(bench: LinuxBench, system: System) -> None:
     row = orphan(system, id)
     assert row is not None
     assert row.verdict == "unowned"
-    assert row.holders == [f"socket {words}, pid {other} (sleep) fd {fd}"]
+    assert row.holders == [f"socket {words}", f"pid {other} (sleep) fd {fd}"]
     found = graph(system)
     assert freed(found, [f"pid:{other}"])[-1] == f"prog:{id}"
 

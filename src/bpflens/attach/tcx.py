@@ -40,6 +40,6 @@ def ask(
                 raise
             for turn, (prog_id, link_id) in enumerate(zip(told.progs, told.links, strict=True)):
                 yield Attachment(
-                    prog_id, kind, device.name, turn, [f"revision {told.revision}"],
+                    prog_id, kind, device.name, turn, [],
                     "prog_query", link_id or None, side.label, None, None, {},
                 )  # fmt: skip

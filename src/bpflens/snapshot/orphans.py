@@ -253,9 +253,7 @@ class _Seen:
             if first.kind == "holds":
                 words += f" {first.label}"
             if first is not last and last.kind in ("runs", "tail-calls", "contains"):
-                words = (
-                    f"{self.graph.nodes[last.source].words} {last.label}".rstrip() + f", {words}"
-                )
+                told.append(f"{self.graph.nodes[last.source].words} {last.label}".rstrip())
             told.append(words)
         return list(dict.fromkeys(told))
 

@@ -242,7 +242,7 @@ def on_device(bench: Bench, kind: str, ifindex: int, side: AttachType) -> list[E
     ids = [id_of(bench.calls, prog) for prog in (third, first, second)]
     held = [None, None, link_id(bench.calls, link)]
     return [
-        Expected(prog, target, turn, ["revision 4"], "prog_query", by, side.label)
+        Expected(prog, target, turn, [], "prog_query", by, side.label)
         for turn, (prog, by) in enumerate(zip(ids, held, strict=True))
     ]
 
