@@ -11,7 +11,7 @@ from typing import NamedTuple, TypeAlias
 from bpflens.abi.enums import AttachType, LinkType, ProgType
 from bpflens.abi.rows import CgroupRow
 from bpflens.attach.places import Places
-from bpflens.attach.record import Attachment, Failure
+from bpflens.attach.record import Attachment, Failure, failure
 from bpflens.attach.targets import Targets
 from bpflens.errors import BpflensError, SyscallError
 from bpflens.model.parts import Missing, Reason
@@ -114,7 +114,7 @@ def effective(places: Places, path: str) -> Iterator[Attachment | Failure]:
                         {"link_id": _NOT_EFFECTIVE},
                     )  # fmt: skip
     except (BpflensError, OSError) as error:
-        yield Failure("cgroup", path, str(error))
+        yield failure("cgroup", path, error)
 
 
 _NOT_EFFECTIVE = str(Missing(Reason.UNSUPPORTED, "told only of a cgroup's own programs"))
@@ -186,7 +186,7 @@ def by_query(places: Places) -> Iterator[Entry | Failure]:
             return
         except OSError as error:
             if error.errno not in _GONE:
-                yield Failure("cgroup", path, str(error))
+                yield failure("cgroup", path, error)
 
 
 def _hidden(places: Places) -> str:

@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Iterator
 
 from bpflens.attach.places import Places
-from bpflens.attach.record import Attachment, Failure
+from bpflens.attach.record import Attachment, Failure, failure
 from bpflens.errors import BpflensError
 
 FINDERS = ("networks", "lirc", "cgroup", "perf", "slots", "sockets", "links")
@@ -29,4 +29,4 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
                     places.told.add(found.link_id)
                 yield found
         except (BpflensError, OSError) as error:
-            yield Failure(name, "", str(error))
+            yield failure(name, "", error)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bpflens.abi.enums import AttachType, ProgType
 from bpflens.attach.places import Places
-from bpflens.attach.record import Attachment, Failure
+from bpflens.attach.record import Attachment, Failure, failure
 from bpflens.errors import BpflensError
 from bpflens.port.query import prog_query
 
@@ -22,7 +22,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
             except FileNotFoundError:
                 continue  # unplugged
             except (BpflensError, OSError) as error:
-                yield Failure("lirc", f"/dev/{name}", str(error))
+                yield failure("lirc", f"/dev/{name}", error)
 
 
 def _at(places: Places, path: str) -> Iterator[Attachment]:

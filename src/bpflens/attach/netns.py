@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from bpflens.abi.enums import AttachType, LinkType, ProgType
 from bpflens.attach.networks import ABSENT, Visit
-from bpflens.attach.record import Attachment, Failure
+from bpflens.attach.record import Attachment, Failure, failure
 from bpflens.errors import SyscallError
 from bpflens.port.query import prog_query
 
@@ -24,7 +24,7 @@ def look(visit: Visit) -> Iterator[Attachment | Failure]:
                 told = prog_query(visit.system.calls, fd, hook).progs
             except SyscallError as error:
                 if error.errno not in ABSENT:
-                    yield Failure(hook.label, visit.netns.words, str(error))
+                    yield failure(hook.label, visit.netns.words, error)
                 continue
             yield from _attachments(visit, hook, told)
     finally:

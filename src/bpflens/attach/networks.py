@@ -19,7 +19,7 @@ from bpflens.abi.netlink import (
     attributes,
     get_links,
 )
-from bpflens.attach.record import Attachment, Failure
+from bpflens.attach.record import Attachment, Failure, failure
 from bpflens.errors import BpflensError, FormatError
 from bpflens.model.parts import Missing, Reason
 
@@ -99,7 +99,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
                     continue
                 visit = Visit(places, netns)
             except (OSError, FormatError) as error:
-                found.append(Failure("network", netns.words, str(error)))
+                found.append(failure("network", netns.words, error))
                 continue
             for module in modules:
                 found += _looked(module, visit)
@@ -144,7 +144,7 @@ def _looked(module: Any, visit: Visit) -> list[Found]:
             found.append(each)  # what came before a failure stands
     except (BpflensError, OSError) as error:
         name = module.__name__.rpartition(".")[2]
-        found.append(Failure(name, visit.netns.words, str(error)))
+        found.append(failure(name, visit.netns.words, error))
     return found
 
 

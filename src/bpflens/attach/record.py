@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from bpflens.errors import BpflensError
+
 
 class Attachment(NamedTuple):
     """A program at a place where the kernel runs it, or reaches it.
@@ -47,3 +49,11 @@ class Failure(NamedTuple):
     target: str
     """What could not be looked at: `netns blue`, `/sys/fs/cgroup`, `pid 812`."""
     error: str
+
+
+def failure(kind: str, target: str, error: Exception) -> Failure:
+    """What an error says, as a failure."""
+    words = None
+    if isinstance(error, OSError) and not isinstance(error, BpflensError):
+        words = error.strerror  # without Python's "[Errno 1]"
+    return Failure(kind, target, words or str(error))

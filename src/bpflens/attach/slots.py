@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from bpflens.abi.enums import AttachType, LinkType, MapType
 from bpflens.attach import struct_ops
 from bpflens.attach.places import Places
-from bpflens.attach.record import Attachment, Failure
+from bpflens.attach.record import Attachment, Failure, failure
 from bpflens.attach.targets import Targets
 from bpflens.errors import BpflensError, NotFound, SyscallError
 from bpflens.model.map import Map
@@ -46,7 +46,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
             except NotFound:
                 continue
             except (BpflensError, OSError) as error:
-                yield Failure("slots", f"map {found.id}", str(error))
+                yield failure("slots", f"map {found.id}", error)
 
 
 def _look(targets: Targets, found: Map) -> Iterator[Attachment | Failure]:
