@@ -17,6 +17,7 @@ import pytest
 import bpflens
 from bpflens.cli import main
 from bpflens.model.system import System
+from bpflens.testing.on_linux import LinuxBench
 
 NOBODY = 65534
 
@@ -28,6 +29,24 @@ def system() -> Iterator[System]:
         pytest.skip("needs root")
     with bpflens.open() as system:
         yield system
+
+
+@pytest.fixture
+def bench() -> Iterator[LinuxBench]:
+    """Namespaces of our own."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    made = LinuxBench()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Where the instructions for this kernel are kept: they are made once."""
+    return str(tmp_path_factory.mktemp("kept"))
 
 
 @pytest.fixture

@@ -29,24 +29,6 @@ CAP_SYS_PTRACE = 19
 CAPABILITIES_V3 = 0x20080522
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Where the instructions for this kernel are kept: they are made once."""
-    return str(tmp_path_factory.mktemp("kept"))
-
-
-@pytest.fixture
-def bench() -> Iterator[LinuxBench]:
-    """Namespaces of our own."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    made = LinuxBench()
-    try:
-        yield made
-    finally:
-        made.close()
-
-
 @pytest.fixture
 def system(bench: LinuxBench, folder: str) -> Iterator[System]:
     """A look from there."""

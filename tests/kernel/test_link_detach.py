@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
@@ -24,19 +24,9 @@ from bpflens.testing.conformance.cgroups import skb
 from bpflens.testing.conformance.devices import xdp_link
 from bpflens.testing.conformance.namespaces import filter_link, netns_link
 from bpflens.testing.hooks import Hook, link_id
-from bpflens.testing.on_linux import LinuxBench
 from tests.kernel.conftest import Ran
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = LinuxBench()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def attached(bench: Bench, id: int) -> bool:

@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -24,7 +24,6 @@ from bpflens.testing.conformance.cgroups import skb
 from bpflens.testing.conformance.devices import xdp_link
 from bpflens.testing.conformance.namespaces import filter_link, netns_link
 from bpflens.testing.hooks import Hook
-from bpflens.testing.on_linux import LinuxBench
 from tests.kernel.conftest import Ran
 
 pytestmark = pytest.mark.skipif(
@@ -34,15 +33,6 @@ pytestmark = pytest.mark.skipif(
 Item = dict[str, Any]
 
 NOT_OURS = {"pids", "devname"}
-
-
-@pytest.fixture
-def bench() -> Iterator[Bench]:
-    made = LinuxBench()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def attach_all(bench: Bench) -> int:
