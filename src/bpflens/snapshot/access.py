@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bpflens.attach.places import Places
 from bpflens.errors import BpflensError, Denied
 from bpflens.model import pins
 from bpflens.model.system import BTF, ID_MAX, LINK, MAP, PROGRAM, System
@@ -53,6 +54,7 @@ def examine(system: System) -> list[Check]:
         _statistics(system),
         _kernel_btf(system),
         _pins(system),
+        *_host(Places(system)),
         _unprivileged(system),
         *_lockdown(system),
     ]
@@ -191,6 +193,38 @@ def _listable(system: System, path: str) -> bool:
     except OSError:
         return False
     return True
+
+
+def _host(places: Places) -> Iterator[Check]:
+    """What attachments and holders rest on: the files and the namespaces of all processes."""
+    try:
+        files = places.files
+        spaces = [netns for netns in places.netns if not netns.own]
+        unseen = places.unseen
+    except OSError:
+        yield _check("open files", None, "/proc cannot be read", _MOUNT_PROC)
+        return
+    if files.bulk is None:
+        yield _check("open files", True, "of all processes, with the programs of sockets")
+    else:
+        yield _check("open files", False, f"no programs of sockets, {files.bulk}", _BY_ITERATOR)
+    name, remedy = "namespaces", "CAP_SYS_PTRACE and CAP_SYS_ADMIN: run it as root"
+    for netns in spaces:
+        try:
+            with places.system.doors.net.entered(netns.path):
+                pass
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            yield _check(name, False, f"{netns.words} cannot be entered: {error.strerror}", remedy)
+            return
+    if unseen:
+        yield _check(name, False, f"processes that hide theirs: {unseen}", remedy)
+    else:
+        yield _check(name, True, f"{len(spaces) + 1} of networks, all can be entered")
+
+
+_BY_ITERATOR = "CAP_BPF and CAP_PERFMON, on a kernel with iterators and BTF (Linux 5.8)"
 
 
 def _unprivileged(system: System) -> Check:

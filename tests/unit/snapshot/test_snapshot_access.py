@@ -6,6 +6,7 @@ import errno
 
 import pytest
 
+import bpflens
 from bpflens.abi.enums import Cmd
 from bpflens.errors import Denied
 from bpflens.snapshot.access import Check, examine, guidance
@@ -153,3 +154,12 @@ def test_a_program_that_is_loaded_many_times_over_is_pointed_at() -> None:
     assert [(c["name"], c["count"]) for c in found.copies] == [("leak", MANY)]
     found, _ = overview(Kernel(*copies[1:]).system())
     assert found.copies == []
+
+
+def test_the_doctor_tells_what_attachments_rest_on() -> None:
+    with bpflens.open("engine:demo") as system:
+        root = {check.check: check for check in examine(system)}
+    assert root["open files"].ok
+    assert root["namespaces"].ok
+    plain = checks(Kernel())
+    assert plain["open files"].ok is not True
