@@ -28,6 +28,7 @@ from bpflens.testing.builders import map, program, u32
 from bpflens.testing.on_linux import (
     CLONE_NEWNET,
     CLONE_NEWNS,
+    MNT_DETACH,
     MS_REC_PRIVATE,
     SO_ATTACH_BPF,
     SOL_SOCKET,
@@ -56,7 +57,7 @@ def closing(calls: Calls) -> Iterator[Callable[[int], int]]:
             calls.close(fd)
 
 
-def namespaces(calls: Calls) -> None:
+def namespaces(calls: Calls, bpffs: Path) -> None:
     """A network namespace with a device that runs XDP and a classifier; the one before goes."""
     checked(libc.unshare(CLONE_NEWNET), "unshare")
     rtnetlink.add_pair("churn", "veth")
@@ -71,7 +72,7 @@ def namespaces(calls: Calls) -> None:
         rtnetlink.ask(rtnetlink.new_filter(index, TcParent.INGRESS, classifier, b"churn", prio=1))
 
 
-def cgroups(calls: Calls) -> None:
+def cgroups(calls: Calls, bpffs: Path) -> None:
     """A cgroup with a program by a link and one without."""
     path = Path(cgroup_root()) / f"bpflens-churn-{os.getpid()}"
     path.mkdir(exist_ok=True)
@@ -96,7 +97,7 @@ def cgroups(calls: Calls) -> None:
         path.rmdir()
 
 
-def processes(calls: Calls) -> None:
+def processes(calls: Calls, bpffs: Path) -> None:
     """A process that opens what it was given once more and ends."""
     with closing(calls) as keep:
         prog = keep(program(calls, name="churn_child"))
@@ -108,7 +109,7 @@ def processes(calls: Calls) -> None:
         os.waitpid(pid, 0)
 
 
-def sockets(calls: Calls) -> None:
+def sockets(calls: Calls, bpffs: Path) -> None:
     """A socket that alone holds its filter; a slot that alone holds its program."""
     prog = program(calls, name="churn_filter")
     with closing(calls) as keep, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
@@ -117,26 +118,25 @@ def sockets(calls: Calls) -> None:
         calls.close(prog)
 
 
-def tracers(calls: Calls) -> None:
+def tracers(calls: Calls, bpffs: Path) -> None:
     """A link to a tracepoint."""
     with closing(calls) as keep:
         prog = keep(program(calls, type=ProgType.RAW_TRACEPOINT, name="churn_tp"))
         keep(calls.raw_tracepoint_open(prog, TRACEPOINT))
 
 
-def pins(calls: Calls) -> None:
+def pins(calls: Calls, bpffs: Path) -> None:
     """A pin in a bpffs of our own; twice, in folders that come and go."""
-    folder = Path(tempfile.gettempdir()) / "bpffs"
     for name in ("one", "two"):
         with closing(calls) as keep:
-            (folder / name).mkdir()
-            calls.obj_pin(keep(program(calls, name="churn_pin")), str(folder / name / "prog"))
+            (bpffs / name).mkdir()
+            calls.obj_pin(keep(program(calls, name="churn_pin")), str(bpffs / name / "prog"))
         with suppress(OSError):
-            os.unlink(folder / name / "prog")
-        (folder / name).rmdir()
+            os.unlink(bpffs / name / "prog")
+        (bpffs / name).rmdir()
 
 
-KINDS: dict[str, Callable[[Calls], None]] = {
+KINDS: dict[str, Callable[[Calls, Path], None]] = {
     kind.__name__: kind for kind in (namespaces, cgroups, processes, sockets, tracers, pins)
 }
 
@@ -144,16 +144,18 @@ KINDS: dict[str, Callable[[Calls], None]] = {
 def main(kind: str) -> int:
     checked(libc.unshare(CLONE_NEWNS), "unshare")
     checked(libc.mount(b"none", b"/", None, MS_REC_PRIVATE, None), "mount")
-    checked(libc.mount(b"tmpfs", tempfile.gettempdir().encode(), b"tmpfs", 0, None), "mount")
-    folder = Path(tempfile.gettempdir()) / "bpffs"
-    folder.mkdir()
-    checked(libc.mount(b"bpf", str(folder).encode(), b"bpf", 0, None), "mount")
+    bpffs = Path(tempfile.mkdtemp(prefix="bpflens-churn-"))
+    checked(libc.mount(b"bpf", str(bpffs).encode(), b"bpf", 0, None), "mount")
     rounds = 0
-    with bpflens.open() as system:
-        while not select.select([sys.stdin], [], [], 0)[0]:
-            KINDS[kind](system.calls)
-            rounds += 1
-            time.sleep(PAUSE)
+    try:
+        with bpflens.open() as system:
+            while not select.select([sys.stdin], [], [], 0)[0]:
+                KINDS[kind](system.calls, bpffs)
+                rounds += 1
+                time.sleep(PAUSE)
+    finally:
+        checked(libc.umount2(str(bpffs).encode(), MNT_DETACH), "umount")
+        bpffs.rmdir()
     print(rounds)
     return 0
 
