@@ -34,9 +34,6 @@ VERDICTS = {
 }
 """Why something is listed, in words; the last that is true of an object counts."""
 
-_SLOTS = ("prog_array", "devmap", "cpumap")
-"""Kinds of attachments that run a program only when one that is attached leads there."""
-
 _UNOWNED = {("runs", "socket"), ("tail-calls", "map"), ("contains", "map")}
 """Edges and sources by which a program may be kept and known to nobody."""
 
@@ -161,7 +158,7 @@ class _Seen:
         waiting = [
             f"prog:{record.prog_id}"
             for record in self.told.attachments.records
-            if record.kind not in _SLOTS and record.on_prog_id is None
+            if record.slot is None and record.on_prog_id is None
         ]
         reached: set[str] = set()
         while waiting:

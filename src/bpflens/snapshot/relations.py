@@ -26,8 +26,6 @@ _PARTS = Part.BASIC | Part.MAPS
 _DEVICES = ("xdp", "tc", "act_bpf", "tcx", "netkit")
 _FILES = {"socket_filter": "socket", "sk_reuseport": "socket"}
 """Kind of attachment that a file keeps → kind of node; any other is a perf event."""
-_SLOTS = ("prog_array", "devmap", "cpumap")
-"""Kinds of attachments that are slots of maps: those are among the holders."""
 
 _KEPT_OTHERWISE = ("netfilter", "struct_ops")
 """Kinds of attachments where a link, or a map, keeps the program, also where nobody tells which."""
@@ -136,7 +134,7 @@ class _Drawing:
 
     def _attached(self) -> None:
         for record in self.told.attachments.records:
-            if record.link_id is None and (record.holder or record.kind in _SLOTS):
+            if record.link_id is None and (record.holder or record.slot is not None):
                 continue  # a file or a slot keeps it: that is among the holders
             place = self._place(record.kind, record.target, record.map_id, record.on_prog_id)
             type = record.attach_type or ""

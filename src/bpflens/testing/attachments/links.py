@@ -144,16 +144,7 @@ def at_module(bench: Bench, module: BtfObject) -> Iterator[tuple[str, int]]:
 def function_of_a_program(bench: Bench) -> Expected:
     calls = bench.calls
     prog, id = functions.target(calls)
-    attr = ProgLoad(
-        prog_type=P.TRACING, expected_attach_type=A.TRACE_FENTRY, attach_btf_id=id,
-        attach_prog_fd=prog,
-    )  # fmt: skip
-    try:
-        made = load(calls, attr, code(RETURN_0))
-    except SyscallError as refusal:
-        if refusal.errno != errno.EPERM:
-            raise
-        raise NotOffered("this kernel refuses programs at functions") from refusal
+    made = functions.tracer(calls, prog, id)
     target = f"program {id_of(calls, prog)} main"
     return linked(bench, functions.open_(calls, made), target, A.TRACE_FENTRY.label)
 

@@ -290,20 +290,25 @@ def check_extension_of_nothing(bench: Bench) -> None:
     fails(errno.EINVAL, load, calls, attr, code(RETURN_0))
 
 
-def check_fentry_of_a_program(bench: Bench) -> None:
-    """A tracing program can be at the function of another program, and tells it."""
-    calls = bench.calls
-    prog, id = target(calls)
+def tracer(calls: Calls, prog: int, id: int) -> int:
+    """A program for the entry of a function of another program. Raises NotOffered."""
     attr = ProgLoad(
         prog_type=P.TRACING, expected_attach_type=A.TRACE_FENTRY, attach_btf_id=id,
         attach_prog_fd=prog,
     )  # fmt: skip
     try:
-        made = load(calls, attr, code(RETURN_0))
+        return load(calls, attr, code(RETURN_0))
     except SyscallError as refusal:
         if refusal.errno != errno.EPERM:
             raise
         raise NotOffered("this kernel refuses programs at functions") from refusal
+
+
+def check_fentry_of_a_program(bench: Bench) -> None:
+    """A tracing program can be at the function of another program, and tells it."""
+    calls = bench.calls
+    prog, id = target(calls)
+    made = tracer(calls, prog, id)
     told = calls.info(open_(calls, made), TracingLinkInfo)
     same((told.attach_type, told.target_obj_id), (A.TRACE_FENTRY, id_of(calls, prog)))
     same(told.target_btf_id, id)
