@@ -6,7 +6,6 @@ Where the kernel has a bulk door, that tells them; else they are unseen, and `un
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from errno import EINVAL
@@ -20,14 +19,12 @@ from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import LinkFacts
 from bpflens.model.parts import Missing
 from bpflens.model.system import LINK, System
+from bpflens.port.mountinfo import mounted
 
 if TYPE_CHECKING:
     from bpflens.attach.files import Files
     from bpflens.attach.pins import Pins
     from bpflens.model.processes import ProcessFacts
-
-_OCTAL = re.compile(rb"\\([0-7]{3})")
-"""How mountinfo writes blanks and backslashes in a path (mangle_path() in fs/seq_file.c)."""
 
 _NAMED = "/run/netns/"
 
@@ -203,17 +200,11 @@ class Places:
         return found
 
     def _mounts(self, pid: str, mntns: int, before: str) -> list[Mount]:
-        found: list[Mount] = []
-        # Only blanks, line ends and backslashes are escaped there: other white space stands for
-        # itself.
-        for line in self.host.read(f"/proc/{pid}/mountinfo").split(b"\n"):
-            head, _, tail = line.partition(b" - ")
-            kind = tail.split(b" ", 1)[0].decode(errors="replace")
-            fields = head.split(b" ")
-            if len(fields) > 4 and kind in ("bpf", "cgroup2", "nsfs"):
-                device, root, path = map(_text, fields[2:5])
-                found.append(Mount(kind, device, root, path, mntns, before + path))
-        return found
+        text = self.host.read(f"/proc/{pid}/mountinfo")
+        return [
+            Mount(*mount, mntns, before + mount.path)
+            for mount in mounted(text, "bpf", "cgroup2", "nsfs")
+        ]
 
     @cached_property
     def netns(self) -> list[Netns]:
@@ -357,9 +348,3 @@ class Places:
         above = mount.root.rstrip("/")
         # kernfs numbers a directory by the ID of its cgroup (cgroup_id())
         return {inode: f"{above}/{name}" for name, inode in self.host.tree(mount.reach)}
-
-
-def _text(field: bytes) -> str:
-    return _OCTAL.sub(lambda m: bytes([int(m[1], 8) & 0xFF]), field).decode(
-        errors="surrogateescape"
-    )

@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import MapFlag
 from bpflens.errors import SyscallError
 from bpflens.port import fdinfo
 from bpflens.port.calls import CallNotFound
+from bpflens.port.mountinfo import mounted
 
 if TYPE_CHECKING:
     from bpflens.model.system import System
 
 MAX_DEPTH = 32
 MAX_FILES = 100_000
-
-
-_OCTAL = re.compile(rb"\\([0-7]{3})")
-"""How mountinfo writes blanks and backslashes in a path (mangle_path() in fs/seq_file.c)."""
-
-
-def _byte(match: re.Match[bytes]) -> bytes:
-    return bytes([int(match[1], 8) & 0xFF])
 
 
 class Pins(NamedTuple):
@@ -33,17 +25,9 @@ class Pins(NamedTuple):
 
 
 def mounts(system: System, fstype: str) -> list[str]:
-    """Where file systems of a type are mounted, in order (proc_pid_mountinfo(5))."""
-    found = []
-    # Only blanks, line ends and backslashes are escaped there: other white space stands for itself.
-    for line in system.host.read("/proc/self/mountinfo").split(b"\n"):
-        before, _, after = line.partition(b" - ")
-        fields = before.split(b" ")
-        if len(fields) > 4 and after.split(b" ", 1)[0] == fstype.encode():
-            path = _OCTAL.sub(_byte, fields[4]).decode(errors="surrogateescape")
-            if path not in found:
-                found.append(path)
-    return found
+    """Where file systems of a type are mounted, in order."""
+    text = system.host.read("/proc/self/mountinfo")
+    return list(dict.fromkeys(mount.path for mount in mounted(text, fstype)))
 
 
 def find(system: System) -> Pins:
