@@ -12,7 +12,7 @@ from bpflens.port.doors import Doors
 from bpflens.snapshot.records import Snapshot
 from bpflens.snapshot.take import LIST_PARTS, take
 
-KERNELS = "linux (this machine), engine:demo, engine:FILE.py, or the path of a recording"
+KERNELS = "linux (this machine, the default), engine:demo, engine:FILE.py, or a recording's path"
 
 
 def doors(on: str = "linux") -> Doors:
@@ -54,7 +54,7 @@ def _scene(name: str) -> Doors:
 
 
 def open(on: str = "linux") -> System:
-    """The BPF objects of a kernel: `linux`, or the path of a recording.
+    """The BPF objects of a kernel: `linux`, `engine:demo`, `engine:FILE.py` or a recording's path.
 
     Nothing is written to disk: a library's caller may be a service without a home, or may run as
     root in another user's. `System.index_dir` names a folder in which what takes long to make

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from bpflens.connect import KERNELS
 from bpflens.errors import UsageError
 from bpflens.model.parts import Part
 from bpflens.present.columns import Noun
@@ -46,7 +47,7 @@ def common_options(parser: argparse.ArgumentParser) -> None:
     the default of the inner parser overwrite what stands before the command.
     """
     group = parser.add_argument_group("kernel and output", argument_default=argparse.SUPPRESS)
-    group.add_argument("--on", metavar="KERNEL", help="linux (default), or a recording's path")
+    group.add_argument("--on", metavar="KERNEL", help=KERNELS)
     form = group.add_mutually_exclusive_group()
     form.add_argument("--json", dest="form", action="store_const", const="json",
                       help="one JSON document")  # fmt: skip

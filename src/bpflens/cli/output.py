@@ -67,13 +67,14 @@ def show(
     """Write the records; returns the exit status: 1 where something could not be looked at."""
     noun = choice.noun
     chosen = choice.records(records)
-    if session.form == "text":
-        lines: Iterable[str] = _text(session, choice, chosen, detail)
-    else:
+    if session.form != "text":
         columns = choice.columns or noun.document(choice.extra)
         blank = {key: part for key, part in noun.parts.items() if part not in choice.parts}
-        lines = _data(session.form, noun, columns, chosen, errors, blank)
-    write(lines)
+        write(_data(session.form, noun, columns, chosen, errors, blank))
+    elif detail:
+        write(_details(choice.columns or noun.columns, chosen))
+    else:
+        _write_table(session, choice, chosen)
     if session.form != "json":
         tell(errors)
     return 1 if errors else 0
@@ -95,22 +96,24 @@ def _data(
     return documents.document(noun.kind, items, errors, lambda: not errors)
 
 
-def _text(session: Session, choice: Choice, records: Iterable[Any], detail: bool) -> Iterator[str]:
+def _details(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[str]:
     # present.table is not needed for JSON, which is what programs ask for in a hurry
     from bpflens.present import table
 
-    if detail:
-        columns = choice.columns or choice.noun.columns
-        for at, record in enumerate(records):
-            if at:
-                yield ""
-            yield from table.detail(columns, record)
-        return
-    columns = choice.columns or choice.noun.table()
+    for at, record in enumerate(records):
+        if at:
+            yield ""
+        yield from table.detail(columns, record)
+
+
+def _write_table(session: Session, choice: Choice, records: Iterable[Any]) -> None:
+    from bpflens.present import table
+
     width = None if choice.columns else session.width
-    lines, hidden = table.table(columns, records, width)
-    yield f"\x1b[1m{lines[0]}\x1b[0m" if session.bold else lines[0]
-    yield from lines[1:]
+    lines, hidden = table.table(choice.columns or choice.noun.table(), records, width)
+    if session.bold:
+        lines[0] = f"\x1b[1m{lines[0]}\x1b[0m"
+    write(lines)
     if hidden:
         sys.stdout.flush()
         print(f"not shown here for want of room: {', '.join(hidden)}", file=sys.stderr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from bpflens.cli import output
 from bpflens.cli.session import Session
@@ -22,7 +22,7 @@ def show(session: Session) -> int:
     found, errors = overview(session.system)
     if session.form != "text":
         return output.show(session, output.Choice(OVERVIEW, session.options), [found], errors)
-    output.write(map(clean, _lines(found)))
+    output.write(_folded(map(clean, _lines(found)), session.width))
     output.tell(errors)
     return 1 if errors else 0
 
@@ -50,6 +50,20 @@ def _lines(found: Overview) -> Iterator[str]:
         yield f"odd       {copies_text(found.copies)}: does a loader forget to unload?"
     for field, reason in found.missing.items():
         yield f"unknown   {field}: {reason}"
+
+
+def _folded(lines: Iterable[str], width: int | None) -> Iterator[str]:
+    """Lines as wide as the terminal: a list goes on in the next line, below its beginning."""
+    indent = " " * len("programs  ")
+    for line in lines:
+        head, *items = line.split(", ")
+        for item in items:
+            if width is not None and len(f"{head}, {item},") > width:
+                yield head + ","
+                head = indent + item
+            else:
+                head = f"{head}, {item}"
+        yield head
 
 
 def _many(count: int, noun: str) -> str:

@@ -38,13 +38,14 @@ def start(
     )  # fmt: skip
 
 
-def on_terminal(*words: str, columns: int = 80, **environment: str) -> str:
-    """What bpflens writes to a terminal of this width."""
+def on_terminal(*words: str, columns: int = 80, both: bool = False, **environment: str) -> str:
+    """What bpflens writes to a terminal of this width, or what it says there beside it too."""
     master, slave = os.openpty()
     fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
     env = {k: v for k, v in os.environ.items() if k not in UNWANTED}
     env |= {"TERM": "xterm", "LC_ALL": "C.UTF-8"} | environment
-    with subprocess.Popen([*BPFLENS, *words], stdout=slave, stderr=subprocess.PIPE, env=env):
+    err = slave if both else subprocess.DEVNULL
+    with subprocess.Popen([*BPFLENS, *words], stdout=slave, stderr=err, env=env):
         os.close(slave)
         data = b""
         try:
@@ -134,6 +135,21 @@ def test_a_terminal_gets_lines_that_fit(recording: str, words: str, columns: int
     plain = re.sub("\x1b\\[[0-9]*m", "", shown)
     assert "xdp_lb" in plain or "flows" in plain
     assert max(map(len, plain.splitlines())) <= columns
+
+
+def test_what_did_not_fit_is_said_below_the_table(recording: str) -> None:
+    shown = on_terminal("--on", recording, "prog", "list", columns=60, both=True).splitlines()
+    assert shown[0].startswith("\x1b[1mID")
+    assert shown[-1].startswith("not shown here for want of room: ")
+    assert "loaded_at" in shown[-1]
+
+
+@pytest.mark.parametrize("columns", [60, 80, 132])
+def test_the_overview_is_as_wide_as_the_terminal(columns: int) -> None:
+    shown = on_terminal("--on", "engine:demo", columns=columns)
+    assert max(map(len, shown.splitlines())) <= columns
+    joined = shown.replace(",\n          ", ", ")
+    assert joined == start("--on", "engine:demo").stdout
 
 
 @pytest.mark.parametrize("told", ["", "0", "wide", "\u00b2"])
