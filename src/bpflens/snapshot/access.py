@@ -54,7 +54,7 @@ def examine(system: System) -> list[Check]:
         _statistics(system),
         _kernel_btf(system),
         _pins(system),
-        *_host(Places(system)),
+        *_host(Places(system), caller),
         _unprivileged(system),
         *_lockdown(system),
     ]
@@ -195,7 +195,7 @@ def _listable(system: System, path: str) -> bool:
     return True
 
 
-def _host(places: Places) -> Iterator[Check]:
+def _host(places: Places, caller: _Caller) -> Iterator[Check]:
     """What attachments and holders rest on: the files and the namespaces of all processes."""
     try:
         files = places.files
@@ -208,7 +208,7 @@ def _host(places: Places) -> Iterator[Check]:
         yield _check("open files", True, "of all processes, with the programs of sockets")
     else:
         yield _check("open files", False, f"no programs of sockets, {files.bulk}", _BY_ITERATOR)
-    name, remedy = "namespaces", "CAP_SYS_PTRACE and CAP_SYS_ADMIN: run it as root"
+    name, remedy = "namespaces", _how_to_see_namespaces(caller)
     for netns in spaces:
         try:
             with places.system.doors.net.entered(netns.path):
@@ -219,9 +219,17 @@ def _host(places: Places) -> Iterator[Check]:
             yield _check(name, False, f"{netns.words} cannot be entered: {error.strerror}", remedy)
             return
     if unseen:
-        yield _check(name, False, f"processes that hide theirs: {unseen}", remedy)
+        guard = "" if remedy else ", also from these capabilities (a security module?)"
+        yield _check(name, False, f"processes that hide theirs{guard}: {unseen}", remedy)
     else:
         yield _check(name, True, f"{len(spaces) + 1} of networks, all can be entered")
+
+
+def _how_to_see_namespaces(caller: _Caller) -> str | None:
+    lacking = {"CAP_SYS_PTRACE", "CAP_SYS_ADMIN"} - caller.capabilities
+    if lacking or not caller.initial_userns:
+        return "CAP_SYS_PTRACE and CAP_SYS_ADMIN in the first user namespace: run it as root"
+    return None  # ptrace_may_access() also asks the security modules
 
 
 _BY_ITERATOR = "CAP_BPF and CAP_PERFMON, on a kernel with iterators and BTF (Linux 5.8)"

@@ -163,3 +163,24 @@ def test_the_doctor_tells_what_attachments_rest_on() -> None:
     assert root["namespaces"].ok
     plain = checks(Kernel())
     assert plain["open files"].ok is not True
+
+
+@pytest.mark.parametrize(
+    ("status", "told"), [(NOBODY, "CAP_SYS_PTRACE and CAP_SYS_ADMIN"), (ROOT, None)]
+)
+def test_nobody_is_sent_for_capabilities_that_he_has(
+    monkeypatch: pytest.MonkeyPatch, status: bytes, told: str | None
+) -> None:
+    kernel = machine(status)
+    kernel.host.files["/proc/7/comm"] = b"guarded\n"
+
+    def readlink(path: str) -> str:
+        if path.startswith("/proc/7/"):
+            raise PermissionError(errno.EACCES, "Permission denied")
+        return "net:[4026531833]"
+
+    monkeypatch.setattr(kernel.host, "readlink", readlink)
+    found = checks(kernel)["namespaces"]
+    assert (found.ok, "hide theirs" in found.found) == (False, True)
+    assert (found.remedy or "").startswith(told or "")
+    assert (found.remedy is None) == (told is None)
