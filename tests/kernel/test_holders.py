@@ -142,6 +142,18 @@ def test_a_file_system_that_is_mounted_twice_holds_once(bench: LinuxBench, syste
             subprocess.run(["umount", again], check=True)
 
 
+def test_a_symbolic_link_to_a_pin_holds_nothing(bench: LinuxBench, system: System) -> None:
+    prog, id = filter_program(bench)
+    bpffs = bench.bpffs()
+    bench.calls.obj_pin(prog, f"{bpffs}/kept")
+    bench.files.close(prog)
+    os.symlink(f"{bpffs}/kept", f"{bpffs}/another")
+    os.symlink(bpffs, f"{bpffs}/xdp")  # as iproute2 leaves some
+    told = held(system, "program", id)
+    assert only(told).path == f"{bpffs}/kept"
+    assert not [each for each in told.unseen if bpffs in each.what]
+
+
 def test_only_by_an_fd_in_flight_it_says_that_it_cannot_tell(
     bench: LinuxBench, system: System
 ) -> None:

@@ -58,6 +58,8 @@ def walk(system: System, roots: list[str]) -> Pins:
                     inner.append((path, depth + 1))
                 continue
             files += 1
+            if _is_symlink(system, path):
+                continue  # iproute2 makes some; what they lead to is met by its own path
             try:
                 key = _identify(system, path)
             except CallNotFound:
@@ -69,6 +71,15 @@ def walk(system: System, roots: list[str]) -> Pins:
                     pins.paths[key].append(path)
         waiting += reversed(inner)
     return pins
+
+
+def _is_symlink(system: System, path: str) -> bool:
+    """Whether it is a symbolic link, which holds nothing (bpf_symlink())."""
+    try:
+        system.host.readlink(path)
+    except OSError:
+        return False
+    return True
 
 
 def open_fd(system: System, path: str, write: bool = False) -> int:
