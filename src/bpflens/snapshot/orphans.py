@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from bpflens.attach.links import gone
+from bpflens.attach.networks import LOOKS
 from bpflens.model.parts import Part
 from bpflens.model.system import System
 from bpflens.snapshot.graph import Indexed
@@ -105,26 +106,30 @@ def orphans(system: System, many: int = MANY) -> tuple[list[OrphanRecord], list[
     told = Relations(system, Part.MEMORY)
     if told.denied:
         raise told.denied
-    first = list(_orphans(told, many))
-    if any(record.verdict != "copies" for record in first):
+    first = dict(_orphans(told, many))
+    if any(record.verdict != "copies" for record in first.values()):
         system.settle()
         again = Relations(system, Part.MEMORY)
-        second = {_identity(record): record for record in _orphans(again, many)}
-        first = [second[key] for record in first if (key := _identity(record)) in second]
-        return first, again.errors
-    return first, told.errors
+        second = dict(_orphans(again, many))
+        return [second[same] for same in first if same in second], again.errors
+    return list(first.values()), told.errors
 
 
-def _identity(record: OrphanRecord) -> tuple[object, ...]:
-    """What makes an object the same one in two looks: an ID is given out again."""
-    if record.verdict == "copies":
-        return (record.kind, record.type, record.name, record.verdict)
-    return (record.kind, record.id, record.type, record.name, record.loaded_at)
+Identity: TypeAlias = tuple[object, ...]
+"""What makes an orphan the same one in two looks: an ID is given out again."""
 
 
-def _orphans(told: Relations, many: int) -> Iterator[OrphanRecord]:
-    seen = _Seen(told)
+def _orphans(told: Relations, many: int) -> Iterator[tuple[Identity, OrphanRecord]]:
     detached = set[int]()
+    for record in _alone(told, detached):
+        yield (record.kind, record.id, record.type, record.name, record.loaded_at), record
+    yield from _copies("program", told.programs, _program_shape, many, detached)
+    yield from _copies("map", told.maps, _map_shape, many, ())
+
+
+def _alone(told: Relations, detached: set[int]) -> Iterator[OrphanRecord]:
+    """The orphans that are such by themselves; `detached` gets the programs that run nowhere."""
+    seen = _Seen(told)
     for program in told.programs:
         verdict = seen.program(program)
         if verdict:
@@ -139,8 +144,6 @@ def _orphans(told: Relations, many: int) -> Iterator[OrphanRecord]:
     for link in told.links:
         if f"link:{link.id}" in seen.graph.nodes and link.id in seen.idle:
             yield seen.record("link", link.id, link.type.label, "", "idle", None)
-    yield from _copies("program", told.programs, _program_shape, many, detached)
-    yield from _copies("map", told.maps, _map_shape, many, ())
 
 
 class _Seen:
@@ -231,8 +234,11 @@ class _Seen:
             return ""
         if kind == "program" and verdict != "copies":
             places = KINDS_OF.get(type)
+            elsewhere = _ALL_PLACES - set(places or ())
+            if places and not _IN_NETWORKS.intersection(places):
+                elsewhere |= {"network", "netns"}
             for error in self.told.errors:
-                if places is None or error.kind in places or error.kind not in _ALL_PLACES:
+                if places is None or error.kind not in elsewhere:
                     return " ".join(filter(None, (error.kind, error.path, error.error)))
         if verdict in ("leaked", "pinned", "unused"):
             for each in self.told.holders.unseen(kind):
@@ -255,14 +261,15 @@ class _Seen:
         return list(dict.fromkeys(told))
 
 
+_IN_NETWORKS = frozenset({*LOOKS, "flow_dissector", "sk_lookup"})
 _ALL_PLACES = {kind for kinds in KINDS_OF.values() for kind in kinds} | set(_TRACING)
 
 
-def _program_shape(program: ProgramRecord) -> tuple[object, ...]:
+def _program_shape(program: ProgramRecord) -> Identity:
     return (program.type, program.name, program.tag, len(program.map_ids or ()))
 
 
-def _map_shape(found: MapRecord) -> tuple[object, ...]:
+def _map_shape(found: MapRecord) -> Identity:
     sizes = (found.key_size, found.value_size, found.max_entries)
     return (found.type, found.name, *sizes, *found.flags)
 
@@ -270,24 +277,26 @@ def _map_shape(found: MapRecord) -> tuple[object, ...]:
 def _copies(
     kind: str,
     objects: Iterable[ProgramRecord] | Iterable[MapRecord],
-    shape: Callable[..., tuple[object, ...]],
+    shape: Callable[..., Identity],
     many: int,
     idle: Collection[int],
-) -> Iterator[OrphanRecord]:
+) -> Iterator[tuple[Identity, OrphanRecord]]:
     """A row for each group of copies that is large, or of which some are `idle`."""
-    groups: dict[tuple[object, ...], list[ProgramRecord | MapRecord]] = defaultdict(list)
+    groups: dict[Identity, list[ProgramRecord | MapRecord]] = defaultdict(list)
     for each in objects:
         groups[shape(each)].append(each)
-    for group in groups.values():
+    for common, group in groups.items():
         first, ids = group[0], [each.id for each in group]
         useless = len([id for id in ids if id in idle])
         if len(group) < many and (len(group) == 1 or not useless):
             continue
         known = [each.memlock_bytes for each in group if each.memlock_bytes is not None]
         words = VERDICTS["copies"] + (f", {useless} of them attached nowhere" if useless else "")
-        yield OrphanRecord(
-            kind, first.id, first.type, first.name, "copies", True, words, [],
-            len(group), ids,
-            sum(known) if len(known) == len(group) else None,
-            first.loaded_at if isinstance(first, ProgramRecord) else None, {},
+        name, loaded_at = first.name, None
+        if isinstance(first, ProgramRecord):
+            name, loaded_at = first.full_name or first.name, first.loaded_at
+        record = OrphanRecord(
+            kind, first.id, first.type, name, "copies", True, words, [],
+            len(group), ids, sum(known) if len(known) == len(group) else None, loaded_at, {},
         )  # fmt: skip
+        yield ("copies", kind, *common), record

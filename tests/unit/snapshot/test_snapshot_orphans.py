@@ -96,3 +96,11 @@ def test_copies(engine: Engine, task: Task) -> None:
         (found,) = (each for each in orphans(system)[0] if each.verdict == "copies")
     assert (found.copies, found.ids) == (3, [1, 2, 3])
     assert "3 of them attached nowhere" in found.why
+
+
+def test_two_groups_of_copies_with_the_same_name(engine: Engine, task: Task) -> None:
+    for n in range(4):
+        program(Calls(task), f"r0 = {n % 2}; exit", type=ProgType.XDP, name="same")
+    with System(engine.task().doors()) as system:
+        found = [each for each in orphans(system)[0] if each.verdict == "copies"]
+    assert [each.ids for each in found] == [[1, 3], [2, 4]]
