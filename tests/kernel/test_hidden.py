@@ -10,19 +10,22 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event, Thread
 from typing import Any
 
 import pytest
 
-from bpflens.abi.enums import ProgType
+from bpflens.abi.attrs import ProgAttach
+from bpflens.abi.enums import AttachType, Cmd, ProgType
 from bpflens.abi.rows import TaskRow
 from bpflens.attach.everything import find
 from bpflens.attach.places import Places
-from bpflens.attach.record import Failure
+from bpflens.attach.record import Attachment, Failure
 from bpflens.model.system import System
 from bpflens.testing.bench import eventually
 from bpflens.testing.builders import program
-from bpflens.testing.on_linux import LinuxBench
+from bpflens.testing.hooks import id_of
+from bpflens.testing.on_linux import CLONE_NEWNET, LinuxBench, checked, libc
 from tests.kernel.test_holders import bpffs_elsewhere
 
 CAP_SYS_PTRACE = 19
@@ -104,10 +107,37 @@ def test_a_hidden_process_is_in_the_namespaces_that_the_iterator_tells(system: S
     def look(places: Places) -> Any:
         return next(each for each in places.processes if each.pid == os.getppid())
 
-    here = [os.getpid(), inode(os.getpid(), "net"), inode(os.getpid(), "mnt"), True]
+    here = [os.getpid(), inode(os.getpid(), "net"), inode(os.getpid(), "mnt"), True, 0]
     assert looked(system, look) == here
-    assert looked(system, look, bulk=False) == [os.getpid(), None, None, True]
-    assert looked(system, lambda places: len(places.processes) and places.unseen, bulk=False) > 1
+    # /proc/PID/net, which is open to all, is that of one who shows himself.
+    assert looked(system, look, bulk=False) == [*here[:2], None, True, 0]
+
+
+def test_a_thread_that_is_elsewhere_than_its_process(bench: LinuxBench, system: System) -> None:
+    begun, end = Event(), Event()
+
+    def leave() -> None:
+        checked(libc.unshare(CLONE_NEWNET), "unshare")
+        fd = program(bench.calls, "r0 = 0; exit", ProgType.FLOW_DISSECTOR, name="in_a_thread")
+        attr = ProgAttach(attach_bpf_fd=fd, attach_type=AttachType.FLOW_DISSECTOR)
+        bench.calls.call(Cmd.PROG_ATTACH, attr)
+        there.append((id_of(bench.calls, fd), os.stat("/proc/thread-self/ns/net").st_ino))
+        bench.calls.close(fd)
+        begun.set()
+        end.wait()
+
+    there: list[tuple[int, int]] = []
+    thread = Thread(target=leave)
+    thread.start()
+    try:
+        assert begun.wait(10)
+        ((prog_id, netns),) = there
+        found = [each for each in find(Places(system)) if isinstance(each, Attachment)]
+        (ours,) = (each for each in found if each.prog_id == prog_id)
+        assert (ours.kind, ours.target) == ("flow_dissector", f"netns {netns}")
+    finally:
+        end.set()
+        thread.join()
 
 
 def failures(places: Places) -> list[str]:
@@ -123,7 +153,8 @@ def test_a_network_namespace_that_only_a_hidden_process_is_in(
         there = f"network netns {inode(other, 'net')}"
         assert there in looked(system, failures)
         assert there not in failures(Places(system))
-        assert "process " in looked(system, failures, bulk=False)
+        hidden = "network namespaces of hidden processes"
+        assert hidden in looked(system, failures, bulk=False)
         # Another way leads there: then it is looked into as any other.
         way = os.open(f"/proc/{other}/ns/net", os.O_RDONLY)
         try:

@@ -11,7 +11,7 @@ from bpflens.model.parts import Missing, Reason, because
 from bpflens.port import fdinfo
 
 if TYPE_CHECKING:
-    from bpflens.attach.places import Places
+    from bpflens.attach.places import Places, Process
     from bpflens.port.doors import Rows
 
 _SOCKET, _EVENT = int(FileKind.SOCKET), int(FileKind.PERF_EVENT)
@@ -80,7 +80,7 @@ def read(places: Places) -> Files:
         refused = None
     except (BpflensError, OSError) as error:
         refused = because(error)
-        rows = list(_listed(places, hidden))
+        rows = list(dict.fromkeys(_listed(places, hidden)))
     at = system.host.clock().boottime
     ours = _ours(places)
     if ours:
@@ -125,7 +125,7 @@ def _listed(places: Places, hidden: dict[int, Missing]) -> Iterator[OpenFile]:
     """What /proc tells of each process that lets us look."""
     for process in places.processes:
         try:
-            names = places.host.listdir(f"/proc/{process.pid}/fd")
+            names = places.host.listdir(f"{process.folder}/fd")
         except (FileNotFoundError, ProcessLookupError):
             continue  # it ended
         except OSError as error:
@@ -135,15 +135,16 @@ def _listed(places: Places, hidden: dict[int, Missing]) -> Iterator[OpenFile]:
             continue
         for name, _ in names:
             try:
-                found = _file(places, process.pid, int(name))
+                found = _file(places, process, int(name))
             except (OSError, ValueError):
                 continue  # closed since
             if found:
                 yield found
 
 
-def _file(places: Places, pid: int, fd: int) -> OpenFile | None:
-    name = places.host.readlink(f"/proc/{pid}/fd/{fd}")
+def _file(places: Places, process: Process, fd: int) -> OpenFile | None:
+    pid, folder = process.pid, process.folder
+    name = places.host.readlink(f"{folder}/fd/{fd}")
     if name.startswith("net:["):
         return OpenFile(pid, fd, FileKind.NAMESPACE, int(name[5:-1]), 0, 0, 0)
     if name not in _NAMES:
@@ -151,7 +152,7 @@ def _file(places: Places, pid: int, fd: int) -> OpenFile | None:
     kind = _NAMES[name]
     if kind is not None:
         return OpenFile(pid, fd, kind, 0, 0, 0, 0)
-    told = fdinfo.identify(places.host.read(f"/proc/{pid}/fdinfo/{fd}"))
+    told = fdinfo.identify(places.host.read(f"{folder}/fdinfo/{fd}"))
     return OpenFile(pid, fd, _KINDS[told[0]], told[1], 0, 0, 0) if told else None
 
 

@@ -233,7 +233,7 @@ def _device(targets: Targets, link: LinkFacts) -> Place:
 
 
 def _netns(targets: Targets, link: LinkFacts) -> Place:
-    words = targets.places.netns_words(link.netns_ino or 0)
+    words = targets.places.netns_of(link.netns_ino or 0).words
     return Place(_hook(link), words, _hook(link))
 
 

@@ -113,8 +113,8 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
 def _closed(places: Places) -> Iterator[Failure]:
     """The network namespaces that may be there, or are there, and cannot be looked into."""
     if places.unseen:
-        hidden = f"{places.unseen} of them do not show which namespaces they are in"
-        yield Failure("process", "", hidden)
+        needs = f"{places.unseen} of them: needs CAP_SYS_PTRACE, or their own user"
+        yield Failure("network", "namespaces of hidden processes", needs)
     for inode in places.closed_netns:
         why = "it cannot be entered: only processes that are hidden from us lead there"
         yield Failure("network", f"netns {inode}", why)
@@ -125,8 +125,7 @@ def _enter(places: Places, netns: Netns, stay: ExitStack) -> bool:
     it is gone. Raises OSError."""
     if netns.own:
         return True
-    ways = (netns.path, *(f"/proc/{pid}/ns/net" for pid in netns.pids))
-    for way in dict.fromkeys(ways):
+    for way in netns.ways:
         try:
             stay.enter_context(places.system.doors.net.entered(way))
         except OSError as error:
@@ -181,7 +180,7 @@ def devices(system: System, suffix: str = "") -> dict[int, Device]:
 
 def text(data: bytes) -> str:
     """A string of netlink, which ends with a NUL or with the attribute."""
-    return data.partition(b"\0")[0].decode(errors="replace")
+    return data.partition(b"\0")[0].decode(errors="surrogateescape")
 
 
 def _key(link: LinkFacts) -> tuple[Any, ...] | None:

@@ -30,20 +30,31 @@ _NAMED = "/run/netns/"
 
 
 class Process(NamedTuple):
-    """A process and the namespaces that it is in, by inode number; None where they are not told."""
+    """A process and the namespaces that it is in, by inode number; None where they are not told.
+
+    One whose threads are in several comes several times.
+    """
 
     pid: int
     netns: int | None
     mntns: int | None
     hidden: bool = False
     """It does not let us in: its namespaces can be entered only by way of something else."""
+    thread: int = 0
+    """The thread that is there, where the first thread is not, or has ended."""
+
+    @property
+    def folder(self) -> str:
+        """`/proc/812`, `/proc/812/task/815`."""
+        return f"/proc/{self.pid}" + (f"/task/{self.thread}" if self.thread else "")
 
 
 class Netns(NamedTuple):
-    """A network namespace that can be entered by the file at `path`."""
+    """A network namespace that can be entered."""
 
     inode: int
-    path: str
+    ways: list[str]
+    """The files by which, until they are gone."""
     name: str
     """As ip-netns(8) names it; empty where it has no name."""
     own: bool
@@ -109,21 +120,40 @@ class Places:
     def processes(self) -> list[Process]:
         """Every process that there was when this was first asked. Raises OSError."""
         pids = [int(name) for name, _ in self.host.listdir("/proc") if name.isdecimal()]
-        found = [process for pid in pids if (process := self._process(pid))]
+        found = [process for pid in pids for process in self._threads(pid)]
         if any(process.hidden for process in found):
-            found = list(self._revealed(found))
+            found = list(self._neighbours(list(self._revealed(found))))
         self.unseen = sum(process.netns is None for process in found)
         return sorted(found)
 
-    def _process(self, pid: int) -> Process | None:
-        """What /proc tells; None: it ended."""
+    def _threads(self, pid: int) -> Iterator[Process]:
+        """A process, once for each place where its threads are."""
+        first = self._process(pid)
+        if first:
+            yield first
+            if first.hidden:
+                return
+        seen = {first[1:3]} if first else set()
         try:
-            netns, mntns = (self._inode(f"/proc/{pid}/ns/{kind}") for kind in ("net", "mnt"))
+            threads = self.host.listdir(f"/proc/{pid}/task")
+        except OSError:
+            return  # it ended
+        for name, _ in threads if len(threads) > 1 else ():
+            other = self._process(pid, int(name)) if int(name) != pid else None
+            if other and not other.hidden and other[1:3] not in seen:
+                seen.add(other[1:3])
+                yield other
+
+    def _process(self, pid: int, thread: int = 0) -> Process | None:
+        """What /proc tells; None: it ended."""
+        folder = Process(pid, None, None, thread=thread).folder
+        try:
+            netns, mntns = (self._inode(f"{folder}/ns/{kind}") for kind in ("net", "mnt"))
         except (FileNotFoundError, ProcessLookupError):
             return None
         except OSError:
-            return Process(pid, None, None, hidden=True)
-        return Process(pid, netns, mntns)
+            return Process(pid, None, None, True, thread)
+        return Process(pid, netns, mntns, thread=thread)
 
     def _revealed(self, processes: list[Process]) -> Iterator[Process]:
         """With the namespaces of those that hide them, where the bulk door tells."""
@@ -145,6 +175,27 @@ class Places:
             elif all(told[process.pid]):  # else it is ending
                 yield Process(process.pid, *told[process.pid], hidden=True)
 
+    def _neighbours(self, processes: list[Process]) -> Iterator[Process]:
+        """With the network namespaces of those that hide them, and that are where a process is that
+        does not.
+
+        /proc/PID/net is open to all (proc_tgid_net_lookup()), and what is in it has inode numbers
+        of its own in each namespace.
+        """
+        known: dict[int, int] = {}
+        for process in processes:
+            if process.netns is not None and process.netns not in known.values():
+                with suppress(OSError):
+                    known[self._net_directory(process)] = process.netns
+        for process in processes:
+            if process.netns is None:
+                with suppress(OSError):
+                    process = process._replace(netns=known.get(self._net_directory(process)))
+            yield process
+
+    def _net_directory(self, process: Process) -> int:
+        return self.host.tree(f"{process.folder}/net/stat")[0][1]
+
     def _inode(self, path: str) -> int:
         """The inode number in `net:[4026531833]`."""
         return int(self.host.readlink(path).partition("[")[2].rstrip("]"))
@@ -164,12 +215,12 @@ class Places:
         """What there is in mount namespaces that no process lets us into."""
         told = Closed([], [])
         known = {self.own_mntns, *(each.mntns for each in self.processes if not each.hidden)}
-        for pid, _, mntns, hidden in self.processes:
+        for pid, _, mntns, hidden, _ in self.processes:
             if not hidden or mntns in known:
                 continue
             try:
                 # mounts_open_common() asks for no right, as long as nobody wants to go there.
-                told.mounts.extend(self._mounts(str(pid), mntns or 0, f"/proc/{pid}/root"))
+                told.mounts.extend(self._mounts(f"/proc/{pid}", mntns or 0, f"/proc/{pid}/root"))
             except OSError as error:
                 if error.errno != EINVAL and self._process(pid):  # EINVAL: a zombie
                     told.unread.append(pid)
@@ -187,20 +238,20 @@ class Places:
     @cached_property
     def mounts(self) -> list[Mount]:
         """The mounts of bpffs, cgroup2 and namespace files, of all mount namespaces, ours first."""
-        found = self._mounts("self", self.own_mntns, "")
+        found = self._mounts("/proc/self", self.own_mntns, "")
         seen = {self.own_mntns}
         for process in self.processes:
             if process.hidden or process.mntns is None or process.mntns in seen:
                 continue
             try:
-                found += self._mounts(str(process.pid), process.mntns, f"/proc/{process.pid}/root")
+                found += self._mounts(process.folder, process.mntns, f"{process.folder}/root")
             except OSError:
                 continue  # it ended: another process of that namespace may not have
             seen.add(process.mntns)
         return found
 
-    def _mounts(self, pid: str, mntns: int, before: str) -> list[Mount]:
-        text = self.host.read(f"/proc/{pid}/mountinfo")
+    def _mounts(self, folder: str, mntns: int, before: str) -> list[Mount]:
+        text = self.host.read(f"{folder}/mountinfo")
         return [
             Mount(*mount, mntns, before + mount.path)
             for mount in mounted(text, "bpf", "cgroup2", "nsfs")
@@ -210,11 +261,11 @@ class Places:
     def netns(self) -> list[Netns]:
         """Every network namespace that a process lets us into, that is mounted or that a process
         has open, ours first. One that only a socket keeps alive cannot be entered."""
-        paths: dict[int, str] = {self.own_netns: "/proc/self/ns/net"}
+        ways: dict[int, list[str]] = {self.own_netns: ["/proc/self/ns/net"]}
         names: dict[int, str] = {}
         for mount in self.mounts:
             if mount.netns is not None:
-                paths.setdefault(mount.netns, mount.reach)
+                ways.setdefault(mount.netns, []).append(mount.reach)
                 if mount.path.startswith(_NAMED):
                     names.setdefault(mount.netns, mount.path.removeprefix(_NAMED))
         pids: dict[int, list[int]] = {}
@@ -222,12 +273,12 @@ class Places:
             if process.netns is not None:
                 pids.setdefault(process.netns, []).append(process.pid)
                 if not process.hidden:
-                    paths.setdefault(process.netns, f"/proc/{process.pid}/ns/net")
+                    ways.setdefault(process.netns, []).append(f"{process.folder}/ns/net")
         for number, path in self._open_netns():
-            paths.setdefault(number, path)
+            ways.setdefault(number, []).append(path)
         return [
-            Netns(inode, path, names.get(inode, ""), inode == self.own_netns, pids.get(inode, []))
-            for inode, path in paths.items()
+            Netns(inode, paths, names.get(inode, ""), inode == self.own_netns, pids.get(inode, []))
+            for inode, paths in ways.items()
         ]
 
     def _open_netns(self) -> Iterator[tuple[int, str]]:
@@ -319,19 +370,10 @@ class Places:
 
         return processes.users(self.host)
 
-    def netns_words(self, inode: int) -> str:
-        """A network namespace in words, also one that cannot be entered."""
-        for found in self.netns:
-            if found.inode == inode:
-                return found.words
-        return f"netns {inode}"
-
-    def netns_suffix(self, inode: int) -> str:
-        """What stands behind a name in a network namespace, also in one that cannot be entered."""
-        for found in self.netns:
-            if found.inode == inode:
-                return found.suffix
-        return f"@{inode}"
+    def netns_of(self, inode: int) -> Netns:
+        """A network namespace by its inode number, also one that cannot be entered."""
+        found = (each for each in self.netns if each.inode == inode)
+        return next(found, Netns(inode, [], "", False, []))
 
     def cgroup_root(self) -> Mount | None:
         """A mount of the whole cgroup2 tree, ours before others'; else one of a part of it."""

@@ -93,7 +93,7 @@ def uses(rows: list[OpenFile]) -> Iterable[Use]:
 
 def target(places: Places, socket: SocketRow) -> str:
     """A socket in words: `udp 127.0.0.1:53`, `tcp [::1]:80@blue`, `unix /run/x`, `packet eth0`."""
-    return f"{_bound(places, socket)}{places.netns_suffix(socket.netns)}"
+    return f"{_bound(places, socket)}{places.netns_of(socket.netns).suffix}"
 
 
 def _bound(places: Places, socket: SocketRow) -> str:
@@ -128,6 +128,10 @@ def _end(family: int, address: bytes, port: int) -> str:
 
 
 def _address(family: int, address: bytes) -> str:
-    from ipaddress import ip_address  # 4 ms, for those who have such sockets
+    from ipaddress import IPv4Address, IPv6Address  # 4 ms, for those who have such sockets
 
-    return str(ip_address(address if family == _INET6 else address[:4]))
+    if family == _INET:
+        return str(IPv4Address(address[:4]))
+    wide = IPv6Address(address)
+    mapped = wide.ipv4_mapped  # written so by inet_ntop(3), but by Python only since 3.13
+    return f"::ffff:{mapped}" if mapped else str(wide)

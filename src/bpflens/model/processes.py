@@ -91,7 +91,7 @@ def _cgroup(host: HostPort, pid: int) -> str | Missing:
         text = host.read(f"/proc/{pid}/cgroup")
     except OSError as error:
         return Missing(Reason.DENIED, f"/proc/{pid}/cgroup: {error.strerror}")
-    for line in text.decode(errors="surrogateescape").splitlines():
+    for line in text.decode(errors="surrogateescape").split("\n"):
         if line.startswith("0::"):
             return line[3:]
     return Missing(Reason.UNSUPPORTED, "no unified cgroup hierarchy is mounted")

@@ -211,7 +211,7 @@ def _host(places: Places, caller: _Caller) -> Iterator[Check]:
     name, remedy = "namespaces", _how_to_see_namespaces(caller)
     for netns in spaces:
         try:
-            with places.system.doors.net.entered(netns.path):
+            with places.system.doors.net.entered(netns.ways[0]):
                 pass
         except FileNotFoundError:
             continue

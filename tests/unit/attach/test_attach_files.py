@@ -135,6 +135,8 @@ def test_rows_of_every_length_are_told_apart() -> None:
          "udp 127.0.0.1:53"),
         (SocketRow(family=10, type=1, protocol=6, local_port=80, local=bytes(15) + b"\1",
                    remote_port=9, remote=bytes(15) + b"\2"), "tcp [::1]:80 > [::2]:9"),
+        (SocketRow(family=10, type=2, protocol=17, local_port=53,
+                   local=bytes(10) + b"\xff\xff\x7f\0\0\1"), "udp [::ffff:127.0.0.1]:53"),
         (SocketRow(family=2, type=3, protocol=89, local=bytes(16)), "raw protocol 89 0.0.0.0"),
         (SocketRow(family=1, path=b"/run/x".ljust(108, b"\0")), "unix /run/x"),
         (SocketRow(family=1, path=b"\0abc".ljust(108, b"\0")), "unix @abc"),

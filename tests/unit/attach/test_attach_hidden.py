@@ -65,7 +65,7 @@ def test_without_it_that_is_not_known() -> None:
     places = host.places(bulk=False)
     assert seen(places, host.shy) == (None, None, True)
     assert places.unseen == 1
-    assert ("process", "") in failures(places)
+    assert ("network", "namespaces of hidden processes") in failures(places)
 
 
 def test_where_nobody_hides_the_bulk_door_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,7 +174,7 @@ def test_one_process_of_a_namespace_may_end_while_others_are_in_it(bench: Engine
     with System(doors) as system:
         places = Places(system)
         (other,) = (netns for netns in places.netns if not netns.own)
-        net.refused = {other.path: errno.ENOENT}
+        net.refused = {other.ways[0]: errno.ENOENT}
         assert [each.kind for each in networks.find(places) if isinstance(each, Attachment)] == [
             "xdp"
         ]

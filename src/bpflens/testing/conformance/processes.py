@@ -154,5 +154,5 @@ def check_places(bench: Bench) -> None:
         same([each.inode for each in places.netns if each.own], [places.own_netns])
         assert bpffs in [mount.path for mount in places.mounts if mount.kind == "bpf"]
         same(places.cgroups[cgroup.id], cgroup.name)
-        with system.doors.net.entered(places.netns[0].path):
+        with system.doors.net.entered(places.netns[0].ways[0]):
             same(bench.doors.host.readlink("/proc/thread-self/ns/net"), f"net:[{places.own_netns}]")
