@@ -227,10 +227,9 @@ class _Checker(Metas):
         self.resolve(id, path)
 
 
-def check_btf(data: bytes) -> None:
+def check_btf(data: bytes, any_section: bool) -> None:
     """Raise what the kernel answers to BTF that it does not take. btf_parse()."""
-    types, strings = _sections(data)
-    checker = _Checker(types, strings)
+    checker = _Checker(*_sections(data), any_section)
     checker.metas()
     for id in range(1, len(checker.records)):
         checker.resolve(id)

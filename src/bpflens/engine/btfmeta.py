@@ -15,12 +15,16 @@ MODIFIERS = (TYPEDEF, VOLATILE, CONST, RESTRICT, TYPE_TAG)
 _ITEMS = {ENUM: 8, STRUCT: 12, UNION: 12, FUNC_PROTO: 8, DATASEC: 12, ENUM64: 12}
 _FIXED = {INT: 4, ARRAY: 12, VAR: 4, DECL_TAG: 4}
 _NAMELESS = (PTR, ARRAY, VOLATILE, CONST, RESTRICT, FUNC_PROTO)
-_NAMED = (TYPEDEF, FUNC, VAR, DATASEC, FWD)
+_NAMED = (TYPEDEF, FUNC, VAR, FWD)
 _KFLAG_OK = (STRUCT, UNION, ENUM, FWD, DECL_TAG, TYPE_TAG, ENUM64)
 LATIN = frozenset(range(0xC0, 0x100)) - {0xD7, 0xF7}
 """lib/ctype.c is of Latin-1: isalpha() is true for these."""
-_LETTERS = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_") | LATIN
-_DIGITS = frozenset(b"0123456789")
+_FIRST = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.") | LATIN
+_IDENTIFIER = _FIRST | frozenset(b"0123456789")
+"""__btf_name_char_ok()."""
+_PRINTABLE = frozenset(range(0x20, 0x7F)) | frozenset(range(0xA0, 0x100))
+_LONGEST_NAME = 512
+"""KSYM_NAME_LEN."""
 
 
 def bad() -> NoReturn:
@@ -47,9 +51,11 @@ class Record:
 class Metas:
     """The types as they stand, in `records` by ID."""
 
-    def __init__(self, types: bytes, strings: bytes) -> None:
+    def __init__(self, types: bytes, strings: bytes, any_section: bool) -> None:
+        """`any_section` says whether sections may have any printable name."""
         self.data = types
         self.strings = strings
+        self.any_section = any_section
         self.records: list[Record] = [Record(0, 0, 0, 0)]
 
     # --- strings
@@ -60,15 +66,24 @@ class Metas:
             bad()
         return self.strings[offset : self.strings.index(0, offset)]
 
-    def identifier(self, offset: int, dots: bool = False) -> None:
-        """btf_name_valid_identifier(): a C name."""
+    def identifier(self, offset: int) -> None:
+        """btf_name_valid_identifier(): a C name, in which dots count as letters."""
+        name = self._name(offset)
+        if name[0] not in _FIRST or not _IDENTIFIER.issuperset(name):
+            bad()
+
+    def section(self, offset: int) -> None:
+        """btf_name_valid_section()."""
+        if not self.any_section:
+            self.identifier(offset)
+        elif not _PRINTABLE.issuperset(self._name(offset)):
+            bad()
+
+    def _name(self, offset: int) -> bytes:
         name = self.string(offset)
-        extra = frozenset(b".") if dots else frozenset()
-        first = _LETTERS | extra
-        if not name or len(name) > 512 or name[0] not in first:
+        if not 0 < len(name) <= _LONGEST_NAME:
             bad()
-        if not (first | _DIGITS).issuperset(name):
-            bad()
+        return name
 
     # --- the first walk: btf_check_all_metas()
 
@@ -100,8 +115,10 @@ class Metas:
             bad()
         if kind in _NAMELESS and r.name:
             bad()
-        if kind in _NAMED:
-            self.identifier(r.name, dots=kind == DATASEC)
+        if kind == DATASEC:
+            self.section(r.name)
+        elif kind in _NAMED:
+            self.identifier(r.name)
         elif kind in (STRUCT, UNION, ENUM, ENUM64) and r.name:
             self.identifier(r.name)
         elif kind in (TYPE_TAG, DECL_TAG) and not self.string(r.name):

@@ -206,7 +206,7 @@ def btf_load(call: Call, attr: BtfLoad) -> int:
     )
     data = call.mem.read(attr.btf, attr.btf_size)
     try:
-        check_btf(data)
+        check_btf(data, call.engine.release.section_names)
         if log.level:
             _describe(log, data)
     finally:

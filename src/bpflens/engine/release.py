@@ -45,6 +45,8 @@ class Release(NamedTuple):
     """Whether a log keeps its end, tells its size, and may be asked for without a buffer."""
     deep_calls: int = errno.E2BIG
     """What the verifier says of more than eight frames."""
+    section_names: bool = True
+    """Whether sections in BTF may have any printable name; else that of an identifier."""
     license_first: bool = False
     """Whether the license is copied before the number of instructions is looked at."""
     perf_link_info: bool = True
@@ -104,6 +106,7 @@ RELEASES: dict[str, Release] = {
         freeze_by_mode=False,
         log_rotates=False,
         deep_calls=errno.EINVAL,
+        section_names=False,
         license_first=True,
         perf_link_info=False,
         tracepoint_shared=False,

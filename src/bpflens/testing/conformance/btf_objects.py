@@ -60,6 +60,9 @@ GOOD: dict[str, Make] = {
     "declaration_tag": lambda b: b.add_decl_tag("tag", b.add_struct("s", 4, [("a", 1, 0)])),
     "member_tag": lambda b: b.add_decl_tag("tag", b.add_struct("s", 4, [("a", 1, 0)]), 0),
     "type_tag": lambda b: b.add_ptr(b.add_type_tag("user", 1)),
+    "name_with_dots": lambda b: b.add_struct(".a.b", 4, [(".", 1, 0)]),
+    "section_with_digit": lambda b: b.add_datasec("1a", 4, [(b.add_var(".v", 1), 0, 4)]),
+    "section_with_signs": lambda b: b.add_datasec("?a b-\xff", 4, [(b.add_var("v", 1), 0, 4)]),
 }
 
 
@@ -96,6 +99,8 @@ BAD_TYPES: dict[str, Make] = {
     "variable_of_void": lambda b: b.add_var("v", 0),
     "variable_linkage": lambda b: b.add_var("v", 1, 3),
     "variable_of_variable": lambda b: b.add_var("v", b.add_var("w", 1)),
+    "name_with_sign": lambda b: b.add_fwd("a?"),
+    "section_with_control": lambda b: b.add_datasec("a\x01", 4, [(b.add_var("v", 1), 0, 4)]),
     "section_without_name": lambda b: b.add_datasec("", 4, [(b.add_var("v", 1), 0, 4)]),
     "section_of_int": lambda b: b.add_datasec(".data", 4, [(1, 0, 4)]),
     "section_overlap": lambda b: b.add_datasec(
