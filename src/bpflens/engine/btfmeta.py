@@ -16,6 +16,7 @@ _ITEMS = {ENUM: 8, STRUCT: 12, UNION: 12, FUNC_PROTO: 8, DATASEC: 12, ENUM64: 12
 _FIXED = {INT: 4, ARRAY: 12, VAR: 4, DECL_TAG: 4}
 _NAMELESS = (PTR, ARRAY, VOLATILE, CONST, RESTRICT, FUNC_PROTO)
 _NAMED = (TYPEDEF, FUNC, VAR, FWD)
+_MAY_BE_NAMED = (STRUCT, UNION, ENUM, ENUM64)
 _KFLAG_OK = (STRUCT, UNION, ENUM, FWD, DECL_TAG, TYPE_TAG, ENUM64)
 LATIN = frozenset(range(0xC0, 0x100)) - {0xD7, 0xF7}
 """lib/ctype.c is of Latin-1: isalpha() is true for these."""
@@ -117,9 +118,7 @@ class Metas:
             bad()
         if kind == DATASEC:
             self.section(r.name)
-        elif kind in _NAMED:
-            self.identifier(r.name)
-        elif kind in (STRUCT, UNION, ENUM, ENUM64) and r.name:
+        elif kind in _NAMED or (kind in _MAY_BE_NAMED and r.name):
             self.identifier(r.name)
         elif kind in (TYPE_TAG, DECL_TAG) and not self.string(r.name):
             bad()
