@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bpflens.btf import types as t
 from bpflens.btf.layout import Lost, Pad, is_packed, pieces
+from bpflens.btf.meaning import constants
 from bpflens.btf.names import NameSpace, identifier
 from bpflens.btf.spell import Speller, keyword
 from bpflens.errors import FormatError
@@ -204,7 +205,8 @@ class _Declarations(Speller):
         return self.declaration(member.type_id, f"___unnamed{self._pads}", depth)
 
     def _constants(self, found: t.AnyEnum) -> list[str]:
-        values = found.values or ((f"{found.name}___none", 0),)  # C has no empty enum
+        told = constants(found, 8 * found.size).values
+        values = told or ((f"{found.name}___none", 0),)  # C has no empty enum
         self._enums.add(found.id)
         names = (self._identifiers.new(name) for name, _ in values)
         lines = [f"\t{name} = {_literal(v)}," for name, (_, v) in zip(names, values, strict=True)]

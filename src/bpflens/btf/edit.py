@@ -10,6 +10,7 @@ import re
 import struct
 
 from bpflens.btf import types as t
+from bpflens.btf.meaning import constants
 from bpflens.btf.render import is_char
 from bpflens.errors import FormatError, UsageError
 
@@ -175,9 +176,10 @@ def _encode(btf: Btf, place: Place, bits: int, text: str, where: str) -> int:
         case t.Ptr():
             return _in_range(_integer(text, where), bits, False, where)
         case t.AnyEnum():
-            labels = dict(found.values)
+            told = constants(found, bits)
+            labels = dict(told.values)
             number = labels[text] if text in labels else _integer(text, where, labels)
-            return _in_range(number, bits, found.signed, where)
+            return _in_range(number, bits, told.signed, where)
         case t.Float() if bits // 8 in _FLOATS:
             order = "<" if btf.byteorder == "little" else ">"
             return _from_bytes(btf, _float(text, order + _FLOATS[bits // 8], where))

@@ -1,4 +1,4 @@
-"""What a type's name says about its values, beyond what its bytes say."""
+"""What a type's name and its constants say about values, beyond what their bytes say."""
 
 from __future__ import annotations
 
@@ -23,6 +23,18 @@ def is_network_order(btf: Btf, type_id: int) -> bool:
             return True
         found = btf[found.to]
     return False
+
+
+def constants(found: t.AnyEnum, bits: int) -> t.AnyEnum:
+    """The enum as a number of so many bits has it: signed or not, its constants in that range.
+
+    Compilers before LLVM 15 do not tell a sign (Linux 6089fb325cf7, "bpf: Add btf enum64 support"),
+    and write -1 as 0xffffffff. What is narrower than that number can only mean the negative one.
+    """
+    if found.signed or bits >= 32 or not any(value >> 31 for _, value in found.values):
+        return found
+    signed = tuple([(label, value - (value >> 31 << 32)) for label, value in found.values])
+    return t.Enum(found.id, found.name, found.size, True, signed)
 
 
 def of_number(data: bytes) -> str:

@@ -11,7 +11,7 @@ import struct
 
 from bpflens.btf import types as t
 from bpflens.btf import value as v
-from bpflens.btf.meaning import ADDRESSES, is_network_order, of_address, of_number
+from bpflens.btf.meaning import ADDRESSES, constants, is_network_order, of_address, of_number
 from bpflens.errors import FormatError
 
 TYPE_CHECKING = False
@@ -80,7 +80,7 @@ class Reader:
         self.max_depth = max_depth
         self._known: dict[int, tuple[t.Type, int, Read, bool]] = {}
         self._members: dict[int, list[tuple[t.Member, tuple[str, ...]]]] = {}
-        self._labels: dict[int, dict[int, str]] = {}
+        self._labels: dict[tuple[int, int], tuple[bool, dict[int, str]]] = {}
         self._network_order: dict[int, bool] = {}
         self._chars: dict[int, bool] = {}
         self._flexible = self._flexible_array()
@@ -193,12 +193,14 @@ class Reader:
         _, _, at, bits, _ = place
         if not 0 < bits <= MAX_BITS:
             return self._opaque(found, place, depth)
-        labels = self._labels.get(found.id)
-        if labels is None:
+        known = self._labels.get((found.id, bits))
+        if known is None:
+            told = constants(found, bits)
             # Of two names for one value, the first.
-            labels = {value: label for label, value in reversed(found.values)}
-            self._labels[found.id] = labels
-        number = self._number(at, bits, found.signed)
+            labels = {value: label for label, value in reversed(told.values)}
+            known = self._labels[found.id, bits] = told.signed, labels
+        signed, labels = known
+        number = self._number(at, bits, signed)
         return v.Label(*place, number, labels.get(number, ""))
 
     def _pointer(self, found: t.Ptr, place: Place, depth: int) -> v.Value:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from bpflens.btf import Btf
 from bpflens.btf import types as t
-from bpflens.btf.meaning import ADDRESSES, is_network_order, of_address, of_number
+from bpflens.btf.meaning import ADDRESSES, constants, is_network_order, of_address, of_number
 from bpflens.btf.render import bit_field, is_char
 from bpflens.model.decoders import Plain, Worded
 
@@ -186,7 +186,7 @@ def _struct(btf: Btf, size: int, encoding: int, count: int = 1) -> struct.Struct
 
 def _scalar(btf: Btf, found: t.Type, type_id: int) -> Reader:
     size = btf.sizeof(found.id)
-    signed = found.signed if isinstance(found, t.AnyEnum) else False
+    signed = constants(found, 8 * size).signed if isinstance(found, t.AnyEnum) else False
     encoding = found.encoding if isinstance(found, t.Int) else t.Int.SIGNED * signed
     if isinstance(found, t.Int) and (found.bits != 8 * size or found.offset):
         raise _Unusual
@@ -204,7 +204,10 @@ def _bits(btf: Btf, found: t.Type, member: t.Member) -> Read:
     start, bits, order = member.bit_offset, member.bitfield_size, btf.byteorder
     if not isinstance(found, t.Int | t.AnyEnum) or bits > 64:
         raise _Unusual
-    signed = found.signed if isinstance(found, t.AnyEnum) else bool(found.encoding & t.Int.SIGNED)
+    if isinstance(found, t.AnyEnum):
+        signed = constants(found, bits).signed
+    else:
+        signed = bool(found.encoding & t.Int.SIGNED)
     said = _said(btf, found, member.type_id, bits)
     if isinstance(found, t.Int) and found.encoding & (t.Int.BOOL | t.Int.CHAR):
         signed = False
@@ -241,6 +244,6 @@ def _said(btf: Btf, found: t.Type, type_id: int, bits: int) -> Callable[[int], A
         case t.Ptr():
             return lambda number: Worded(number, hex(number))
         case t.AnyEnum():
-            labels = {value: label for label, value in reversed(found.values)}
+            labels = {value: label for label, value in reversed(constants(found, bits).values)}
             return lambda number: labels.get(number) or number
     return None

@@ -18,7 +18,7 @@ from bpflens.btf.build import BtfBuilder
 from bpflens.btf.edit import assign
 from bpflens.btf.render import Reader, render
 from bpflens.btf.value import to_json, to_text
-from bpflens.errors import FormatError
+from bpflens.errors import FormatError, UsageError
 
 if TYPE_CHECKING:
     from bpflens.btf.value import Json
@@ -450,3 +450,23 @@ def test_a_union_cannot_repeat_a_large_array_for_ever() -> None:
 def test_a_value_beyond_all_reason_is_refused() -> None:
     with pytest.raises(FormatError, match="value of more than"):
         _one(lambda b: b.add_int("int", 4), bytes((1 << 24) + 1))
+
+
+def test_a_negative_constant_that_has_no_sign_is_known_where_it_is_narrow() -> None:
+    """As clang 14 writes it: in four bytes it may be a large number, in fewer it cannot be."""
+    builder = BtfBuilder()
+    values = [("LESS", 0xFFFFFFFE), ("NONE", 0), ("MOST", 100)]
+    small, wide = builder.add_enum("small", values, 1), builder.add_enum("wide", values, 4)
+    members = [("one", small, 0), ("two", small, 8, 3), ("three", wide, 11, 4), ("four", wide, 32)]
+    type_id = builder.add_struct("s", 8, members)
+    btf = Btf.parse(builder.build())
+    data = bytes([0xFE, 0b0_1110_110, 0, 0]) + b"\xfe\xff\xff\xff"
+    assert to_json(render(btf, type_id, data)) == dict.fromkeys(
+        ["one", "two", "three", "four"], "LESS"
+    )
+    assert to_json(render(btf, small, b"\xfd")) == -3
+    assert to_json(render(btf, wide, b"\xfd\xff\xff\xff")) == 0xFFFFFFFD
+    assert assign(btf, type_id, bytes(8), "two", "LESS") == bytes([0, 0b110, 0, 0, 0, 0, 0, 0])
+    assert assign(btf, type_id, bytes(8), "one", "-3")[0] == 0xFD
+    with pytest.raises(UsageError, match="holds -4 to 3"):
+        assign(btf, type_id, bytes(8), "two", "MOST")

@@ -66,6 +66,7 @@ def test_bit_fields_signs_and_words(byteorder: str) -> None:
     flag = made.add_int("_Bool", 1, t.Int.BOOL)
     char = made.add_int("char", 1, t.Int.CHAR)
     state = made.add_enum("state", [("OFF", 0), ("ON", 1), ("ALSO", 1)], signed=True)
+    old = made.add_enum("old", [("LESS", 0xFFFFFFFE), ("NONE", 0)], 1)
     be32 = made.add_typedef("__be32", u32)
     address = made.add_struct("in_addr", 4, [("s_addr", be32, 0)])
     inner = made.add_struct("", 8, [("a", u32, 0), ("b", be32, 32)])
@@ -75,7 +76,8 @@ def test_bit_fields_signs_and_words(byteorder: str) -> None:
         [
             ("x", s32, 0, 3), ("y", u32, 3, 7), ("on", flag, 10, 1), ("s", state, 11, 2),
             ("", inner, 32), ("where", address, 96), ("text", made.add_array(char, 8, u32), 128),
-            ("flag", flag, 192), ("letter", char, 200), ("state", state, 224),
+            ("flag", flag, 192), ("letter", char, 200), ("old", old, 208),
+            ("few", old, 216, 3), ("state", state, 224),
             ("next", made.add_ptr(0), 256), ("two", made.add_array(inner, 1, u32), 320),
         ],
     )  # fmt: skip
