@@ -457,8 +457,11 @@ def test_a_negative_constant_that_has_no_sign_is_known_where_it_is_narrow() -> N
     builder = BtfBuilder()
     values = [("LESS", 0xFFFFFFFE), ("NONE", 0), ("MOST", 100)]
     small, wide = builder.add_enum("small", values, 1), builder.add_enum("wide", values, 4)
-    members = [("one", small, 0), ("two", small, 8, 3), ("three", wide, 11, 4), ("four", wide, 32)]
-    type_id = builder.add_struct("s", 8, members)
+    type_id = builder.add_struct(
+        "s",
+        8,
+        [("one", small, 0), ("two", small, 8, 3), ("three", wide, 11, 4), ("four", wide, 32)],
+    )
     btf = Btf.parse(builder.build())
     data = bytes([0xFE, 0b0_1110_110, 0, 0]) + b"\xfe\xff\xff\xff"
     assert to_json(render(btf, type_id, data)) == dict.fromkeys(
