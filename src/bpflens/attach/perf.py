@@ -121,6 +121,7 @@ def _attachment(
     return Attachment(
         event.prog_id, event.kind, event.target, None, [], "perf_fd", link_id,
         event.attach_type, None, holder, dict(event.missing),
+        files=tuple((file.pid, file.fd) for file in files),
     )  # fmt: skip
 
 

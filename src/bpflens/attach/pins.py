@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from bpflens.attach.places import Mount, Places
 
 
+_FEW = 3
+"""Paths that are named of those that were refused for one reason."""
+
+
 class Pin(NamedTuple):
     """An object and the path at which it is pinned."""
 
@@ -60,10 +64,13 @@ def read(places: Places) -> Pins:
             for reach in paths:
                 path = mount.path + reach.removeprefix(mount.reach)
                 told.found.append(Pin(kind, id, path, mount.mntns, here))
+        refused: dict[Missing, list[str]] = {}
         for reach, failure in walked.errors:
             path = mount.path + reach.removeprefix(mount.reach)
-            what = f"what {path}{_elsewhere(here, mount.mntns)} is"
-            told.unseen.append((what, because(failure)))
+            refused.setdefault(because(failure), []).append(path)
+        for why, paths in refused.items():
+            few = ", ".join(paths[:_FEW]) + f" and {len(paths) - _FEW} more" * (len(paths) > _FEW)
+            told.unseen.append((f"what {few}{_elsewhere(here, mount.mntns)} is", why))
     return told
 
 

@@ -39,6 +39,8 @@ class Attachment(NamedTuple):
     slot: str | None = None
     on_prog_id: int | None = None
     """The other program, a function of which it replaces or traces."""
+    files: tuple[tuple[int, int], ...] = ()
+    """The files that `holder` names: (pid, fd). (No JSON key: a holder has them.)"""
 
 
 class Failure(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import groupby
 from typing import Any
 
 from bpflens.present.columns import Column, Noun
@@ -96,9 +97,9 @@ def _why_lines(graph: Indexed, found: Why) -> Iterator[str]:
         yield "  (there are more ways than are told here)"
     if found.unseen:
         yield "what may keep it too" if found.chains else "what may keep it"
-        for each in found.unseen:
-            yield f"  {each.what}"
-            yield f"    to find out: {each.how}"
+        for how, group in groupby(found.unseen, lambda each: each.how):
+            yield from _some([f"  {each.what}" for each in group])
+            yield f"    to find out: {how}"
 
 
 def undone(graph: Indexed, way: list[Edge]) -> list[str]:

@@ -93,6 +93,7 @@ KINDS = {
     "pins": Kind("pins", "pinned at", "unpin {source}"),
     "links": Kind("runs", "run by", ""),
     "runs": Kind("runs", "attached to", "detach {target} from {source}"),
+    "may-run": Kind("may run", "perhaps attached to", ""),
     "attached-to": Kind("attached to", "has", ""),
     "uses": Kind("uses", "used by", ""),
     "tail-calls": Kind("jumps to", "tail call from", "delete {label} of {source}"),
@@ -153,6 +154,10 @@ class Indexed:
         for edge in self.graph.edges:
             found[edge.target].append(edge)
         return found
+
+    def perhaps(self, key: str) -> list[Edge]:
+        """The edges from places that may run a program: they do not tell which."""
+        return [edge for edge in self.arriving[key] if edge.kind == "may-run"]
 
     def keepers(self, key: str) -> list[Edge]:
         """The edges that keep a node alive."""

@@ -92,9 +92,9 @@ class Held(NamedTuple):
 
 
 UNTOLD = {
-    "program": "an fd on its way through a unix socket, a pin in a file system that no process "
-    "sees, a place in a network namespace that only a socket keeps, a perf event or an armed timer "
-    "in a map",
+    "program": "an fd on its way through a unix socket, a socket that no process has open, a pin "
+    "in a file system that no process sees, a place in a network namespace that only a socket "
+    "keeps, a perf event or an armed timer in a map",
     "map": "an fd on its way through a unix socket, a pin in a file system that no process sees, "
     "memory that a process has mapped",
     "link": "an fd on its way through a unix socket, a pin in a file system that no process sees",
@@ -286,16 +286,10 @@ class Holders:
             yield Holder("slot", found.target, map_id=found.map_id, slot=found.slot)
             return
         words = f"{found.kind} {found.target}"
-        kept = [
-            file
-            for file in (events if found.holder else ())
-            if file.prog_id == found.prog_id
-            and self.places.file_words(file.pid, file.fd) in (found.holder or "")
-        ]
-        for file in kept:
-            yield self._keeping(file, found.kind, found.target)
-        if not kept:
-            words += f", {found.holder}" if found.holder else ""
+        for file in events if found.files else ():
+            if (file.pid, file.fd) in found.files:
+                yield self._keeping(file, found.kind, found.target)
+        if not found.files:
             yield Holder(
                 "attachment", words, map_id=found.map_id, kind=found.kind, target=found.target
             )

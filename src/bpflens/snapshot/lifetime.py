@@ -26,7 +26,7 @@ def freed(graph: Indexed, gone: Collection[str] = (), cut: Collection[Edge] = ()
 
     What nothing visible keeps is kept by something unseen: it stays.
     """
-    kept = Counter(edge.target for edge in graph.graph.edges if edge.keeps)
+    kept = Counter(edge.target for edge in graph.graph.edges if _may_keep(edge))
     used = Counter(edge.target for edge in graph.graph.edges if edge.user)
     dead = {key for key in gone if key in graph.nodes}
     lost: set[Edge] = set()
@@ -44,13 +44,18 @@ def freed(graph: Indexed, gone: Collection[str] = (), cut: Collection[Edge] = ()
             used[target] -= 1
             if not used[target]:
                 waiting += [found for found in graph.leaving[target] if found.needs_user]
-        if edge.keeps:
+        if _may_keep(edge):
             kept[target] -= 1
             if not kept[target] and target not in dead:
                 dead.add(target)
                 order.append(target)
                 waiting += graph.leaving[target]
     return order
+
+
+def _may_keep(edge: Edge) -> bool:
+    """Whether it keeps its target, or perhaps does: then that is not said to go."""
+    return edge.keeps or edge.kind == "may-run"
 
 
 class Chains:
@@ -104,7 +109,8 @@ def ways_to_free(graph: Indexed, key: str, chains: Chains) -> tuple[list[list[Ed
         if len(sets) > MOST_WAYS:
             sets, complete = sets[:MOST_WAYS], False
     ordered = [[edge for edge in graph.graph.edges if edge in one] for one in sets]
-    return [one for one in ordered if key in freed(graph, cut=one)], complete
+    perhaps = graph.perhaps(key)  # is told beside the ways
+    return [one for one in ordered if key in freed(graph, cut=[*one, *perhaps])], complete
 
 
 def _smallest(sets: set[frozenset[Edge]]) -> list[frozenset[Edge]]:

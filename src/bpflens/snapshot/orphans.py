@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from bpflens.attach.links import gone
-from bpflens.attach.networks import LOOKS
 from bpflens.model.parts import Part
 from bpflens.model.system import System
 from bpflens.snapshot.graph import Indexed
@@ -20,6 +19,7 @@ from bpflens.snapshot.holders import UNTOLD
 from bpflens.snapshot.lifetime import Chains
 from bpflens.snapshot.records import ErrorRecord, MapRecord, ProgramRecord
 from bpflens.snapshot.relations import Relations
+from bpflens.snapshot.why import IN_NETWORKS
 
 MANY = 16
 """Copies that are worth a row; a handful is normal (one for each cgroup)."""
@@ -217,7 +217,7 @@ class _Seen:
     ) -> OrphanRecord:  # fmt: skip
         """The row."""
         key = f"{'prog' if kind == 'program' else kind}:{id}"
-        unsure = self._unsure(kind, type, verdict)
+        unsure = self._unsure(key, kind, type, verdict)
         words = VERDICTS[verdict]
         return OrphanRecord(
             kind, id, type, name, verdict, not unsure,
@@ -228,14 +228,17 @@ class _Seen:
             {} if of is None else {k: v for k, v in of.missing.items() if k == "memlock_bytes"},
         )  # fmt: skip
 
-    def _unsure(self, kind: str, type: str, verdict: str) -> str:
+    def _unsure(self, key: str, kind: str, type: str, verdict: str) -> str:
         """What could not be looked at and might say otherwise."""
         if verdict == "unowned":
             return ""
+        for edge in self.graph.perhaps(key):
+            place = self.graph.nodes[edge.source].words
+            return f"{place} may run it ({edge.label}): the kernel tells no ID there"
         if kind == "program" and verdict != "copies":
             places = KINDS_OF.get(type)
             elsewhere = _ALL_PLACES - set(places or ())
-            if places and not _IN_NETWORKS.intersection(places):
+            if places and type not in IN_NETWORKS:
                 elsewhere |= {"network", "netns"}
             for error in self.told.errors:
                 if places is None or error.kind not in elsewhere:
@@ -261,7 +264,6 @@ class _Seen:
         return list(dict.fromkeys(told))
 
 
-_IN_NETWORKS = frozenset({*LOOKS, "flow_dissector", "sk_lookup"})
 _ALL_PLACES = {kind for kinds in KINDS_OF.values() for kind in kinds} | set(_TRACING)
 
 

@@ -147,6 +147,10 @@ class _Drawing:
                 self._runs.add((place, f"prog:{record.prog_id}"))
                 keeps = record.kind not in _KEPT_OTHERWISE
                 self._edge(place, f"prog:{record.prog_id}", "runs", keeps, type, needs_user=lost)
+            elif record.kind == "lwt":  # told by nothing but its type
+                for program in self.told.programs:
+                    if program.type == type:
+                        self._edge(place, f"prog:{program.id}", "may-run", False, type)
 
     def _place(
         self, kind: str, target: str, map_id: int | None = None, prog_id: int | None = None
@@ -156,10 +160,10 @@ class _Drawing:
             if key in self.nodes and kind != "iter":
                 return key
         words, _, rest = target.partition(" ")
-        if kind in _DEVICES and not rest:
+        if kind in _DEVICES and not target.startswith("netns "):
             return self._add(Node(f"device:{target}", "device", None, target, None))
         if kind == "lwt" and " dev " in target:  # a route goes with its device
-            return self._place("xdp", target.rpartition(" ")[2])
+            return self._place("xdp", target.partition(" dev ")[2])
         if kind in ("cgroup", "lsm") and target.startswith("/"):
             return self._add(Node(f"cgroup:{target}", "cgroup", None, target, None))
         if words == "netns":
@@ -281,8 +285,7 @@ class _Drawing:
         """A network namespace takes its devices along, a cgroup those below it."""
         cgroups = sorted(node.name for node in self.nodes.values() if node.kind == "cgroup")
         for node in [*self.nodes.values()]:
-            if node.kind == "device" and "@" in node.name:
-                netns = node.name.rpartition("@")[2]
+            if node.kind == "device" and (netns := self._netns_of(node.name)):
                 source = self._add(Node(f"netns:{netns}", "netns", None, netns, None))
                 self._edge(source, node.key, "part", True)
             elif node.kind == "cgroup":
@@ -295,6 +298,16 @@ class _Drawing:
             key = f"mntns:{process.mntns}"
             if key in self.nodes:
                 self._edge(self._known_process(process.pid), key, "in", True)
+
+    def _netns_of(self, device: str) -> str:
+        """The namespace that a device's name ends with; an @ may be in the name of either."""
+        parts = device.split("@")
+        ends = ("@".join(parts[at:]) for at in range(1, len(parts)))
+        return next((end for end in ends if f"@{end}" in self._suffixes), "")
+
+    @cached_property
+    def _suffixes(self) -> set[str]:
+        return {netns.suffix for netns in self.told.places.netns}
 
     def _in_networks(self) -> None:
         """A network namespace is there while a process is in it, or while it is mounted."""

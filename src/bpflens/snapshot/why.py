@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from bpflens.snapshot.graph import KINDS, Edge, Indexed, Node
@@ -48,8 +49,18 @@ def _unseen(graph: Indexed, node: Node, explained: bool) -> list[Possibility]:
         Possibility(words, "'bpflens doctor' tells what this user can see")
         for words in graph.graph.unseen
     ]
+    found += [
+        Possibility(
+            f"{graph.nodes[edge.source].words}, where the kernel does not tell which program it is "
+            f"that runs ({edge.label})",
+            "ip route show table all, in that network namespace",
+        )
+        for edge in graph.perhaps(node.key)
+    ]
     if explained or graph.keepers(node.key):
         return found
+    if node.kind == "program":
+        found += _places(node.type or "")
     found += [
         Possibility(
             "its last reference was given up just now, and it is about to go", "look again"
@@ -71,14 +82,37 @@ def _unseen(graph: Indexed, node: Node, explained: bool) -> list[Possibility]:
     if node.kind == "map" and node.type in MAPPED:
         how = "grep bpf-map /proc/*/maps"
         found.append(Possibility("a process that has it in its memory, its fd closed", how))
-    if node.kind == "program":
-        found.append(
-            Possibility(
-                "a place that no call tells of: a rule of iptables (xt_bpf), an infrared receiver",
-                "iptables-save | grep bpf, in each network namespace",
-            )
-        )
     return found
+
+
+def _places(type: str) -> Iterator[Possibility]:
+    """Where a program of a type can be without any call that tells it."""
+    if type in ("socket_filter", "sk_reuseport"):
+        yield Possibility(
+            "a socket that no process has open: in flight itself, or of a TCP connection that is "
+            "not accepted yet, or closed and not yet at its end",
+            "ss -tan, in each network namespace",
+        )
+    if type == "socket_filter":
+        yield Possibility(
+            "a group of packet sockets (PACKET_FANOUT), a tun device (TUNSETSTEERINGEBPF, "
+            "TUNSETFILTEREBPF) or a kcm socket",
+            "ss -0p; ip tuntap; ss --kcm",
+        )
+        yield Possibility(
+            "a rule of iptables (xt_bpf)", "iptables-save | grep bpf, in each network namespace"
+        )
+    if type in IN_NETWORKS:
+        yield Possibility(
+            "a network namespace that only a socket keeps", "ls -l /proc/*/fd | grep socket"
+        )
+
+
+IN_NETWORKS = (
+    "xdp", "sched_cls", "sched_act", "flow_dissector", "sk_lookup", "netfilter",
+    "lwt_in", "lwt_out", "lwt_xmit", "lwt_seg6local",
+)  # fmt: skip
+"""Types of programs that are attached in a network namespace."""
 
 
 def undo(graph: Indexed, edge: Edge) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from bpflens.abi.attrs import LinkCreate
 from bpflens.abi.enums import AttachType, MapType, ProgType
+from bpflens.abi.netlink import Encap, LwtBpf
 from bpflens.attach import cgroup
 from bpflens.attach.places import Places
 from bpflens.attach.record import Failure
@@ -16,8 +17,14 @@ from bpflens.engine.tasks import Task
 from bpflens.engine.unix import UnixSocket
 from bpflens.model.system import System
 from bpflens.port.calls import Calls
+from bpflens.snapshot.graph import Indexed
+from bpflens.snapshot.lifetime import freed
 from bpflens.snapshot.orphans import OrphanRecord, orphans
+from bpflens.snapshot.relations import Relations
+from bpflens.snapshot.why import why
 from bpflens.testing.builders import map, program
+from bpflens.testing.on_engine import EngineBench
+from bpflens.testing.rtnetlink import new_route, route_program
 
 
 @pytest.fixture
@@ -104,3 +111,22 @@ def test_two_groups_of_copies_with_the_same_name(engine: Engine, task: Task) -> 
     with System(engine.task().doors()) as system:
         found = [each for each in orphans(system)[0] if each.verdict == "copies"]
     assert [each.ids for each in found] == [[1, 3], [2, 4]]
+
+
+def test_one_that_a_route_may_run_is_no_certain_orphan() -> None:
+    bench = EngineBench()
+    fds = [program(bench.calls, f"r0 = {n}; exit", ProgType.LWT_XMIT) for n in range(2)]
+    places = route_program(LwtBpf.XMIT, fds[0], b"x.o:[b]")
+    bench.change_net(new_route(bench.device(), bytes([10, 1, 0, 0]), 16, Encap.BPF, places))
+    for n, fd in enumerate(fds):
+        bench.calls.obj_pin(fd, f"/sys/fs/bpf/{n}")
+        bench.calls.close(fd)
+    with System(bench.engine.task().doors()) as system:
+        found = [each for each in orphans(system)[0] if each.verdict != "copies"]
+        graph = Indexed(Relations(system).graph)
+    assert [(each.verdict, each.certain) for each in found] == [("pinned", False)] * 2
+    assert "may run it (lwt_xmit)" in found[0].why
+    told = why(graph, "prog:1")
+    assert [edge.source for (edge,) in told.ways] == ["pin:/sys/fs/bpf/0"]
+    assert "does not tell which program" in told.unseen[0].what
+    assert "prog:1" not in freed(graph, gone=["pin:/sys/fs/bpf/0"])
