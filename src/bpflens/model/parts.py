@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from enum import Flag, StrEnum, auto
 from typing import NamedTuple, TypeVar
@@ -90,6 +91,9 @@ def because(error: Exception) -> Missing:
         return Missing(Reason.GONE, "it vanished while it was read")
     if isinstance(error, Unsupported):
         return Missing(Reason.UNSUPPORTED, str(error))
+    if isinstance(error, OSError) and not isinstance(error, BpflensError):
+        refused = error.errno in (errno.EPERM, errno.EACCES)
+        return Missing(Reason.DENIED if refused else Reason.FAILED, error.strerror or str(error))
     return Missing(Reason.FAILED, str(error))
 
 

@@ -41,6 +41,8 @@ ID_MAX = 0x7FFFFFFE
 """The largest ID (idr_alloc_cyclic(…, 1, INT_MAX) in bpf_prog_alloc_id())."""
 
 _NEEDS = "CAP_SYS_ADMIN"
+_MOST_AT_REST = 256
+"""Prog_arrays that `System.rest` keeps; a process may often have 1,024 fds."""
 
 
 class System:
@@ -267,8 +269,12 @@ class System:
         that is taken when the work is queued (prog_array_map_clear()). Where it is queued already,
         nobody gives that reference back: opening and closing one that only programs hold a few
         times in a row leaks it for good (6.18: within 3,000 times, the sooner the busier the
-        machine). So each is opened once a look, and closed at its end.
+        machine). So each is opened once a look, and closed at its end; of very many the first ones
+        alone, or we would run out of fds.
         """
+        if len(self._resting) >= _MOST_AT_REST:
+            self.calls.close(fd)
+            return
         before = self._resting.pop(id, None)
         if before is not None:
             self.calls.close(before)
