@@ -11,7 +11,7 @@ import struct
 
 from bpflens.btf import types as t
 from bpflens.btf.meaning import constants
-from bpflens.btf.render import is_char
+from bpflens.btf.render import flexible_arrays, is_char
 from bpflens.errors import FormatError, UsageError
 
 TYPE_CHECKING = False
@@ -55,7 +55,7 @@ def locate(btf: Btf, type_id: int, path: str) -> Place:
         if name:
             place = _member(btf, place, name, where)
         else:
-            place = _element(btf, place, int(index), where)
+            place = _element(btf, place, int(index), where, type_id)
         at = match.end()
     raise AssertionError("unreachable")
 
@@ -143,14 +143,20 @@ def _names(btf: Btf, found: t.Composite | t.DataSec) -> list[str]:
     return [member.name or "(anonymous)" for member in found.members[:20]]
 
 
-def _element(btf: Btf, place: Place, index: int, where: str) -> Place:
+def _element(btf: Btf, place: Place, index: int, where: str, whole: int) -> Place:
     found = btf.strip(place.type_id)
     if not isinstance(found, t.Array):
         raise UsageError(f"{where} is no array")
-    # A flexible array tells no number; `assign` sees whether the element is within the data.
-    if found.nelems and index >= found.nelems:
-        raise UsageError(f"{where} has {found.nelems} elements, counted from 0")
-    return Place(found.element, place.at + 8 * index * btf.sizeof(found.element), 0)
+    size = btf.sizeof(found.element)
+    count: int | None = found.nelems
+    if not count and size:
+        # Where only the data says how many there are, `assign` sees whether it has this one.
+        ends = {at[1:]: end for at, end in flexible_arrays(btf, whole).items()}
+        end = ends.get((place.type_id, place.at), place.at // 8)
+        count = None if end is None else max(0, end - place.at // 8) // size
+    if count is not None and index >= count:
+        raise UsageError(f"{where} has {count} elements, counted from 0")
+    return Place(found.element, place.at + 8 * index * size, 0)
 
 
 # Values
@@ -194,6 +200,8 @@ def _from_bytes(btf: Btf, data: bytes) -> int:
 
 def _integer(text: str, where: str, labels: dict[str, int] | None = None) -> int:
     try:
+        if not text.isascii() or "_" in text:  # which Python would take
+            raise ValueError(text)
         return int(text, 0)
     except ValueError as problem:
         names = f" or one of: {', '.join(list(labels)[:20])}" if labels else ""

@@ -53,6 +53,32 @@ def bit_field(data: memoryview, at: int, bits: int, byteorder: str) -> int:
     return int.from_bytes(data[first:end], "big") >> -(at + bits) % 8 & (1 << bits) - 1
 
 
+def flexible_arrays(btf: Btf, type_id: int) -> dict[tuple[str, int, int], int | None]:
+    """Up to which byte arrays of no told length go on, by name, type and first bit.
+
+    Such an array ends the outermost struct, up to the end of the data (None), or a variable of a
+    section, which says how long the variable is. Any other has no elements.
+    """
+    found = btf.strip(type_id)
+    if isinstance(found, t.DataSec):
+        outermost: list[tuple[int, int, int | None]] = [
+            (var.type_id, var.offset, var.offset + var.size) for var in found.variables
+        ]
+    else:
+        outermost = [(type_id, 0, None)]
+    arrays: dict[tuple[str, int, int], int | None] = {}
+    for outer_id, start, end in outermost:
+        outer = btf.strip(outer_id)
+        if isinstance(outer, t.Var):
+            outer = btf.strip(outer.type_id)
+        if isinstance(outer, t.Struct) and outer.members:
+            last = outer.members[-1]
+            array = btf.strip(last.type_id)
+            if isinstance(array, t.Array) and array.nelems == 0:
+                arrays[last.name, last.type_id, 8 * start + last.bit_offset] = end
+    return arrays
+
+
 def is_char(btf: Btf, type_id: int) -> bool:
     """Whether arrays of the type may be text: `char` itself, not a typedef of it.
 
@@ -83,17 +109,17 @@ class Reader:
         self._labels: dict[tuple[int, int], tuple[bool, dict[int, str]]] = {}
         self._network_order: dict[int, bool] = {}
         self._chars: dict[int, bool] = {}
-        self._flexible = self._flexible_array()
+        self._flexible = flexible_arrays(btf, type_id)
         self._data = memoryview(b"")
         self._nodes_left = self._bytes_left = 0
 
     def read(self, data: bytes | bytearray | memoryview) -> v.Value:
         """The value that `data` holds, as a tree.
 
-        A flexible array at the end of the outermost struct has as many elements as the data has
-        room for; other bytes behind the value are passed over. Raises FormatError where the data
-        is too short (the offset is then that in the data), where the type makes no sense, or where
-        the tree would be deeper or larger than allowed.
+        A flexible array has as many elements as there is room for (`flexible_arrays`); other bytes
+        behind the value are passed over. Raises FormatError where the data is too short (the offset
+        is then that in the data), where the type makes no sense, or where the tree would be deeper
+        or larger than allowed.
         """
         self._data = memoryview(data).cast("B")
         if len(self._data) > MAX_BYTES:
@@ -101,16 +127,6 @@ class Reader:
         self._nodes_left = self.max_nodes
         self._bytes_left = 2 * MAX_BYTES  # of arrays: a union can show the same bytes many times
         return self._value("", self.type_id, 0, 0, (), 0)
-
-    def _flexible_array(self) -> tuple[str, int, int] | None:
-        """Name, type and place of the array that ends the outermost struct."""
-        found = self.btf.strip(self.type_id)
-        if isinstance(found, t.Struct) and found.members:
-            last = found.members[-1]
-            array = self.btf.strip(last.type_id)
-            if isinstance(array, t.Array) and array.nelems == 0:
-                return last.name, last.type_id, last.bit_offset
-        return None
 
     def _value(
         self, name: str, type_id: int, at: int, field_bits: int, tags: tuple[str, ...], depth: int
@@ -251,8 +267,10 @@ class Reader:
         name, type_id, at, _, tags = place
         size = self.btf.sizeof(found.element)
         count = found.nelems
-        if depth == 1 and size and place[:3] == self._flexible:
-            count = (len(self._data) - at // 8) // size
+        if not count and size and place[:3] in self._flexible:
+            end = self._flexible[place[:3]]
+            count = ((len(self._data) if end is None else end) - at // 8) // size
+            count = max(count, 0)
             place = (name, type_id, at, 8 * size * count, tags)
         is_text = self._chars.get(found.element)
         if is_text is None:

@@ -83,12 +83,13 @@ def set_element(session: Session) -> int:
         # A field can be changed of what is there; the whole value can also be stored anew.
         there = options.replace or not (options.create or any(not p for p, _ in assignments))
         if there and before is None:
-            raise NotFound(f"map {found.id} has no element with key {key.hex()}: --create makes it")
+            raise edit.absent(found, key, ": --create makes it")
         if options.expect:
             _check(found, before, options.expect, how)
         blank = (bytes(found.basic().value_size),) * _cpus(found)
         write = _writer(session, found, how, held)
         after = edit.assigned(before or blank, assignments, write, _cpu(found, options.cpu))
+        edit.check_special_fields(before or blank, after, how.value)
         change = Change(key, before, after)
         if not options.dry_run:
             # What vanishes meanwhile must not come back with some fields of the old value.
@@ -120,7 +121,7 @@ def delete_element(session: Session) -> int:
         key = key_of(options.key, found, how.key)
         element = edit.present(found, key, how.value)
         if element is None:
-            raise NotFound(f"map {found.id} has no element with key {key.hex()}")
+            raise edit.absent(found, key)
         if options.expect:
             _check(found, element.values, options.expect, how)
         if not options.dry_run:
@@ -216,7 +217,7 @@ def _writer(
         if not path and edit.holds_fds(found):
             return _reference(session, found, text, held)
         if not path:
-            return whole(text, data, how.value, "value")
+            return whole(text, data, how.value)
         if how.value is None:
             raise UsageError(
                 f"map {found.id} tells no types, so it has no field {path}: --value-as can tell"

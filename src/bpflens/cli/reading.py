@@ -88,24 +88,29 @@ def key_of(text: str | None, found: Map, reading: Reading | None) -> bytes:
     size = found.basic().key_size
     if text is None or reading is None or text.startswith("hex:"):
         return key_bytes(text, size)
+    try:
+        return _typed_key(text, bytes(size), reading)
+    except UsageError as error:
+        raise UsageError(f"key {text}: {error}") from error
+
+
+def _typed_key(text: str, data: bytes, reading: Reading) -> bytes:
     fields = re.split(r",(?=[A-Za-z_]\w*[\w.\[\]]*=)", text)
-    data = bytes(size)
-    if all("=" in field for field in fields):
-        for field in fields:
-            path, _, value = field.partition("=")
-            data = reading.assign(data, path.strip(), value)
-        return data
-    return whole(text, data, reading, "key")
+    if not all("=" in field for field in fields):
+        # A number is one whatever the fields of the key are; in native byte order, as everywhere.
+        if re.fullmatch(r"0[xX][0-9a-fA-F]+|[0-9]+", text) and not _scalar(reading, data):
+            return key_bytes(text, len(data))
+        return reading.assign(data, "", text)
+    for field in fields:
+        path, _, value = field.partition("=")
+        data = reading.assign(data, path.strip(), value)
+    return data
 
 
-def whole(text: str, data: bytes, reading: Reading | None, what: str) -> bytes:
-    """The bytes of a whole key or value in place of `data`. Raises UsageError.
-
-    A number is one whatever its fields are; in native byte order, as everywhere.
-    """
-    number = re.fullmatch(r"0[xX][0-9a-fA-F]+|[0-9]+", text)
-    if reading is None or text.startswith("hex:") or (number and not _scalar(reading, data)):
-        return key_bytes(text, len(data), what)
+def whole(text: str, data: bytes, reading: Reading | None) -> bytes:
+    """The bytes of a whole value in place of `data`. Raises UsageError."""
+    if reading is None or text.startswith("hex:"):
+        return key_bytes(text, len(data), "value")
     return reading.assign(data, "", text)
 
 

@@ -14,7 +14,15 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from bpflens.abi.mapfacts import Value, Walk
-from bpflens.errors import BpflensError, Denied, NotFound, Refused, SyscallError, Unsupported
+from bpflens.errors import (
+    BpflensError,
+    Denied,
+    NotFound,
+    Refused,
+    SyscallError,
+    Unsupported,
+    UsageError,
+)
 from bpflens.model.elements import Element, element, find
 from bpflens.model.parts import attempt
 from bpflens.model.typed import ByType, Reading
@@ -103,6 +111,21 @@ def take(map: Map, key: bytes) -> Element:
     return element(map, key, data)
 
 
+def check_special_fields(
+    before: tuple[bytes, ...], after: tuple[bytes, ...], reading: Reading | None
+) -> None:
+    """Raises Refused where a change is of what only the kernel writes, as a timer."""
+    if not isinstance(reading, ByType):
+        return
+    from bpflens.model.specialfields import special_fields
+
+    for path, kind, at, size in special_fields(reading.btf, reading.type_id):
+        for old, new in zip(before, after, strict=True):
+            if old[at : at + size] != new[at : at + size]:
+                what = f"value{_dotted(path)} is a {kind}, which only the kernel writes"
+                raise Refused(f"{what}: nothing was changed")
+
+
 def has_spin_lock(reading: Reading | None) -> bool:
     """Whether a value of this type has a `struct bpf_spin_lock`; the kernel takes it at the top."""
     if not isinstance(reading, ByType):
@@ -138,13 +161,11 @@ def refusal(map: Map, key: bytes, error: SyscallError, deletes: bool) -> Bpflens
                 return Refused(f"{which} is frozen: user space may no longer write to it")
             return Denied(f"{which} cannot be written to: {error.strerror}", "write permission")
         case errno.ENOENT:
-            if not key:
-                return NotFound(f"{which} is empty")
-            return NotFound(f"{which} has no element with key {key.hex()}")
+            return NotFound(f"{which} is empty") if not key else absent(map, key)
         case errno.EEXIST:
             return Refused(f"{which} has an element with key {key.hex()} already")
         case errno.E2BIG | errno.EINVAL if _past_the_end(map, key):
-            return Refused(f"{which} has slots 0 to {told.max_entries - 1}")
+            return Refused(_slots(map))
         case errno.E2BIG | errno.ENOSPC:
             return Refused(f"{which} is full: it holds its {told.max_entries} elements")
         case errno.EINVAL if deletes and map.facts.walk is Walk.INDEX:
@@ -156,19 +177,34 @@ def refusal(map: Map, key: bytes, error: SyscallError, deletes: bool) -> Bpflens
     return error
 
 
+def absent(map: Map, key: bytes, remedy: str = "") -> NotFound:
+    """Why there is no element with this key, in words; `remedy`: what could be done."""
+    if _past_the_end(map, key):
+        return NotFound(_slots(map))
+    return NotFound(f"map {map.id} has no element with key {key.hex()}{remedy}")
+
+
+def _slots(map: Map) -> str:
+    return f"map {map.id} has slots 0 to {map.basic().max_entries - 1}"
+
+
 def _past_the_end(map: Map, key: bytes) -> bool:
     if map.facts.walk is not Walk.INDEX or len(key) != 4:
         return False
     return int.from_bytes(key, sys.byteorder) >= map.basic().max_entries
 
 
-_ASSIGNMENT = re.compile(r"value((?:\.|\[)[^=]*)?=(.*)", re.DOTALL)
+_ASSIGNMENT = re.compile(r"value(?:\.([^=]*)|(\[[^=]*))?=(.*)", re.DOTALL)
 
 
 def assignment(text: str) -> Assignment | None:
-    """`value.packets=3` or `value=3`, read; None where it is no such thing."""
+    """`value.packets=3` or `value=3`, read; None where it is no such thing. Raises UsageError."""
     match = _ASSIGNMENT.fullmatch(text)
-    return Assignment((match[1] or "").removeprefix("."), match[2]) if match else None
+    if match is None:
+        return None
+    if match[1] == "":
+        raise UsageError(f"{text!r} names no field behind the dot")
+    return Assignment(match[1] or match[2] or "", match[3])
 
 
 def _dotted(path: str) -> str:

@@ -124,6 +124,15 @@ def test_an_element_of_a_flexible_array_can_be_set_where_the_data_has_it() -> No
     assert assign(btf, stats, bytes(48), "rest[1]", "1") == bytes(44) + b"\1\0\0\0"
 
 
+def test_an_array_of_no_elements_within_a_struct_has_none_to_set() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("int", 4)
+    none = builder.add_array(number, 0)
+    found = builder.add_struct("s", 8, [("none", none, 32), ("x", number, 32)])
+    with pytest.raises(UsageError, match="none has 0 elements"):
+        assign(Btf.parse(builder.build()), found, bytes(8), "none[0]", "1")
+
+
 def test_text_in_quotes_may_begin_with_what_means_something() -> None:
     btf, stats = _stats()
     assert assign(btf, stats, b"\xff" * 40, "name", '"h:"')[24:28] == b"h:\0\0"

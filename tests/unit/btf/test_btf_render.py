@@ -292,6 +292,22 @@ def test_a_flexible_array_takes_the_rest_of_the_data() -> None:
     assert to_json(shown) == {"n": 3, "none": [], "rest": [7, 8, 9]}
 
 
+def test_a_flexible_array_of_a_variable_ends_with_the_variable() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("unsigned short", 2)
+    array = builder.add_array(number, 0)
+    open_end = builder.add_struct("s", 2, [("n", number, 0), ("rest", array, 16)])
+    first, second = builder.add_var("first", open_end), builder.add_var("second", number)
+    section = builder.add_datasec(".data", 8, [(first, 0, 6), (second, 6, 2)])
+    btf = Btf.parse(builder.build())
+    data = struct.pack("<4H", 3, 7, 8, 9)
+    shown = to_json(render(btf, section, data))
+    assert shown == {"first": {"n": 3, "rest": [7, 8]}, "second": 9}
+    assert assign(btf, section, data, "first.rest[1]", "5") == struct.pack("<4H", 3, 7, 5, 9)
+    with pytest.raises(UsageError, match=r"first\.rest has 2 elements"):
+        assign(btf, section, data, "first.rest[2]", "5")
+
+
 def test_numbers_in_network_order_say_what_they_mean() -> None:
     def build(b: BtfBuilder) -> int:
         return b.add_typedef("port_t", b.add_typedef("__be16", b.add_int("unsigned short", 2)))

@@ -332,6 +332,13 @@ def test_global_data_is_set_by_variable_without_a_key(cli: Cli) -> None:
     assert cli("map", "get", "name:t.bss", "0", "value.counter").out == "5\n"
 
 
+def test_what_only_the_kernel_writes_is_not_said_to_be_changed(cli: Cli) -> None:
+    for change in ("value.lock.val=1", "hex:0100000005000000"):
+        done = cli("map", "set", "name:t_locked", "0", change)
+        assert (done.status, done.out) == (1, "")
+        assert "value.lock is a bpf_spin_lock, which only the kernel writes" in done.err
+
+
 def test_a_value_with_a_spin_lock_is_read_and_written_under_it(cli: Cli) -> None:
     done = cli("map", "set", "name:t_locked", "0", "value.count=5", "--trace")
     assert done.out == "value.count  4 -> 5\n"
@@ -347,6 +354,11 @@ def test_a_value_with_a_spin_lock_is_read_and_written_under_it(cli: Cli) -> None
         (("set", "name:t_frozen", "5", "value.packets=1", "--create"), 1, "frozen"),
         (("set", "name:t_percpu", "5", "value.packets=1", "--create"), 1, "has slots 0 to 0"),
         (("set", "name:t_plain", "3", "1"), 0, ""),
+        (("set", "name:t_percpu", "5", "value.packets=1"), 3, "has slots 0 to 0"),
+        (("set", "name:t_percpu", "-", "value.packets=1"), 2, "key -: the value is a number"),
+        (("set", "name:t_flows", "pid=1,cpu=1", "7"), 2, "made of parts"),
+        (("set", "name:t.bss", "value=7"), 2, "made of parts"),
+        (("set", "name:t.bss", "value.=7"), 2, "names no field"),
         (("delete", "name:t_percpu", "0"), 5, "cannot be deleted"),
         (("set", "name:t_plain", "3", "hex:01"), 2, "has 1 bytes; the map's values have 8"),
         (("set", "name:t_plain", "3", "value.x=1", "--create"), 2, "tells no types"),
@@ -379,6 +391,8 @@ def test_what_was_refused_left_everything_as_it_was(cli: Cli) -> None:
         ("t_flows", "pid=1,cpu=1", "value.packets=1", "--create"),
         ("t_flows", "pid=8", "value.packets=1"),
         ("t_percpu", "1", "value.packets=1"),
+        ("t.bss", "value=7"),
+        ("t.bss", "value.=7"),
         ("t.bss", "value.last.comm=a text that is too long for it"),
     ):
         assert cli("map", "set", f"name:{words[0]}", *words[1:]).status != 0, words

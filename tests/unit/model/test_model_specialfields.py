@@ -1,0 +1,23 @@
+"""Which fields of a value the kernel keeps to itself."""
+
+from __future__ import annotations
+
+from bpflens.btf import Btf
+from bpflens.btf.build import BtfBuilder
+from bpflens.model.specialfields import SpecialField, special_fields
+
+
+def test_locks_timers_and_pointers_of_the_kernel_are_found_wherever_they_are() -> None:
+    made = BtfBuilder()
+    u64 = made.add_int("unsigned long long", 8)
+    timer = made.add_struct("bpf_timer", 16, [("opaque", made.add_array(u64, 2), 0)])
+    inner = made.add_struct("inner", 24, [("n", u64, 0), ("timer", timer, 64)])
+    kptr, uptr = (made.add_ptr(made.add_type_tag(tag, u64)) for tag in ("kptr", "uptr"))
+    members = [("two", made.add_array(inner, 2), 0), ("mine", uptr, 384), ("theirs", kptr, 448)]
+    whole = made.add_struct("whole", 64, members)
+    assert special_fields(Btf.parse(made.build()), whole) == [
+        SpecialField("two[0].timer", "bpf_timer", 8, 16),
+        SpecialField("two[1].timer", "bpf_timer", 32, 16),
+        SpecialField("theirs", "kptr", 56, 8),
+    ]
+    assert special_fields(Btf.parse(made.build()), u64) == []
