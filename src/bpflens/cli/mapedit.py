@@ -91,7 +91,9 @@ def set_element(session: Session) -> int:
         after = edit.assigned(before or blank, assignments, write, _cpu(found, options.cpu))
         edit.check_special_fields(before or blank, after, how.value)
         change = Change(key, before, after)
-        if not options.dry_run:
+        if options.dry_run:
+            edit.would_refuse(found)
+        else:
             # What vanishes meanwhile must not come back with some fields of the old value.
             flags = edit.NOEXIST if options.create else edit.EXIST if there else edit.ANY
             if edit.holds_fds(found) and found.facts.walk is Walk.INDEX:
@@ -124,7 +126,9 @@ def delete_element(session: Session) -> int:
             raise edit.absent(found, key)
         if options.expect:
             _check(found, element.values, options.expect, how)
-        if not options.dry_run:
+        if options.dry_run:
+            edit.would_refuse(found)
+        else:
             with _writable(session, found) as target:
                 edit.remove(target, key)
         _tell(session, found, how, Change(key, element.values, None))
@@ -137,13 +141,15 @@ def push_value(session: Session) -> int:
     typing = Typing(session)
     with selectors.one_map(session.system, options.selector) as found, ExitStack() as held:
         if found.facts.walk is not Walk.PEEK:
-            raise UsageError(f"map {found.id} is a {found.type.label}: use 'map set'")
+            raise UsageError(f"map {found.id} has type {found.type.label}: use 'map set'")
         how = typing.of(found)
         changes = [_assignment(word) for word in options.value]
         write = _writer(session, found, how, held)
         after = edit.assigned((bytes(found.basic().value_size),), changes, write)
         change = Change(b"", None, after)
-        if not options.dry_run:
+        if options.dry_run:
+            edit.would_refuse(found)
+        else:
             with _writable(session, found) as target:
                 edit.store(target, change, edit.EXIST if options.replace else edit.ANY, how.value)
         _tell(session, found, how, change)
@@ -158,6 +164,7 @@ def pop_value(session: Session) -> int:
         how = typing.of(found)
         key = key_of(options.key, found, how.key)
         if options.dry_run:
+            edit.would_refuse(found)
             taken = find(found, key)
             output.note("dry run: nothing was changed")
         else:

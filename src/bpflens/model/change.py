@@ -150,16 +150,29 @@ def _try(map: Map, key: bytes, call: Callable[[], T], deletes: bool = False) -> 
         raise refusal(map, key, error, deletes) from error
 
 
+def would_refuse(map: Map) -> None:
+    """Raises Refused where it is known beforehand that no change can be made."""
+    frozen = _frozen(map)
+    if frozen is not None:
+        raise frozen
+
+
+def _frozen(map: Map) -> Refused | None:
+    accounts = attempt(type(map).accounts, map)
+    if getattr(accounts, "frozen", None) is not True:
+        return None
+    return Refused(f"map {map.id} is frozen: user space may no longer write to it")
+
+
 def refusal(map: Map, key: bytes, error: SyscallError, deletes: bool) -> BpflensError:
     """The kernel's refusal in words; what an errno means depends on the type of map."""
     told, kind = map.basic(), map.type.label
     which = f"map {told.id}"
     match error.errno:
         case errno.EPERM:
-            accounts = attempt(type(map).accounts, map)
-            if getattr(accounts, "frozen", None) is True:
-                return Refused(f"{which} is frozen: user space may no longer write to it")
-            return Denied(f"{which} cannot be written to: {error.strerror}", "write permission")
+            return _frozen(map) or Denied(
+                f"{which} cannot be written to: {error.strerror}", "write permission"
+            )
         case errno.ENOENT:
             return NotFound(f"{which} is empty") if not key else absent(map, key)
         case errno.EEXIST:
@@ -169,9 +182,9 @@ def refusal(map: Map, key: bytes, error: SyscallError, deletes: bool) -> Bpflens
         case errno.E2BIG | errno.ENOSPC:
             return Refused(f"{which} is full: it holds its {told.max_entries} elements")
         case errno.EINVAL if deletes and map.facts.walk is Walk.INDEX:
-            return Unsupported(f"elements of a {kind} cannot be deleted, only overwritten")
+            return Unsupported(f"elements of {kind} maps cannot be deleted, only overwritten")
         case errno.EINVAL | errno.EOPNOTSUPP | 524:
-            return Unsupported(f"a {kind} does not allow this: {error}")
+            return Unsupported(f"{kind} maps do not allow this: {error}")
         case errno.EBUSY:
             return Refused(f"{which} is busy: {error}")
     return error

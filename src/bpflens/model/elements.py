@@ -109,7 +109,7 @@ class ElementWalk:
         facts, told = self.map.facts, self.map.basic()
         if facts.unreadable:
             raise Unsupported(
-                f"the elements of a {self.map.type.label} cannot be read: {facts.unreadable}"
+                f"the elements of {self.map.type.label} maps cannot be read: {facts.unreadable}"
             )
         try:
             for key, value in self._pairs():

@@ -2,13 +2,15 @@
 
 One document is `{"schema", "kind", "items", "errors", "complete"}`, with an item a line, so that
 it can be read as it comes and compared with diff. An integer that JavaScript cannot hold (above
-2^53 - 1) is a string of its digits. A value that is null has its reason under "missing". What only
-some types of object have (the device of a link) is not there for the others.
+2^53 - 1) is a string of its digits, a float that is none "NaN", "Infinity" or "-Infinity". A value
+that is null has its reason under "missing". What only some types of object have (the device of a
+link) is not there for the others.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -26,7 +28,7 @@ Item = dict[str, Any]
 BATCH = 256
 """Items that are encoded in one go: most of the cost of a small one is the call."""
 
-encode: Callable[[Any], str] = json.JSONEncoder().encode
+encode: Callable[[Any], str] = json.JSONEncoder(allow_nan=False).encode
 
 
 def item_of(
@@ -66,12 +68,15 @@ def item_of(
     return item
 
 
+_NO_NUMBERS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
 _WIDE = re.compile(r"[ \[-][0-9]{16}")
 """In JSON: what may be a number above `SAFE`; looking for it costs less than looking at each."""
 
 
 def safe(value: Any) -> Any:
-    """The value with every integer in it that JavaScript cannot hold as a string of its digits."""
+    """The value with every number in it that JSON or JavaScript cannot hold as a string."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else _NO_NUMBERS[str(value)]
     if isinstance(value, int):
         return str(int(value)) if not -SAFE <= value <= SAFE else value
     if isinstance(value, dict):
@@ -85,8 +90,11 @@ def lines(items: Iterable[Item], apart: bool = False) -> Iterator[str]:
     """A line an item; `apart` where objects inside an item may begin with any key."""
     items = iter(items)
     while apart and (batch := list(islice(items, BATCH))):
-        text = encode(_spaced(batch))
-        if _WIDE.search(text):
+        try:
+            text = encode(_spaced(batch))
+        except ValueError:  # a float that is no number
+            text = ""
+        if not text or _WIDE.search(text):
             text = encode(_spaced(map(safe, batch)))
         yield from text[1:-1].replace(_BETWEEN, "}\n{").split("\n")
     while batch := list(islice(items, BATCH)):

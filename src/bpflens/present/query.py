@@ -150,21 +150,25 @@ def _apply(op: Callable[[Any, Any], Any], a: Any, b: Any) -> Any:
 def sort(noun: Noun, records: Iterable[Any], keys: str) -> list[Any]:
     """The records by `keys`: columns separated by commas, `-` before one for descending.
 
-    What is missing comes last. Raises UsageError.
+    What is missing comes last, and so does what is no number (NaN). Raises UsageError.
     """
     result = list(records)
     for key in reversed([k.strip() for k in keys.split(",") if k.strip()]):
         descending = key.startswith("-")
         column = noun.column(key.removeprefix("-"))
         value = column.getter
-        known = [r for r in result if value(r) is not None]
-        unknown = [r for r in result if value(r) is None]
+        known = [r for r in result if _has_order(value(r))]
+        unknown = [r for r in result if not _has_order(value(r))]
         try:
             known.sort(key=value, reverse=descending)
         except TypeError as error:
             raise UsageError(f"--sort: {column.key} has no order: {error}") from error
         result = known + unknown
     return result
+
+
+def _has_order(value: Any) -> bool:
+    return value is not None and value == value  # NaN is not
 
 
 def sort_columns(keys: str) -> set[str]:

@@ -137,7 +137,7 @@ def test_the_doctor_works_where_nothing_else_does(cli: Cli, kernel: Kernel) -> N
 def test_what_cannot_be_done_ends_with_5(cli: Cli, kernel: Kernel) -> None:
     found = cli("map", "dump", "8")
     assert (found.status, found.out) == (5, "")
-    assert "the elements of a ringbuf cannot be read" in found.err
+    assert "the elements of ringbuf maps cannot be read" in found.err
     kernel.refused[Cmd.PROG_GET_NEXT_ID] = errno.ENOSYS
     assert cli("prog", "list").status == 5
 

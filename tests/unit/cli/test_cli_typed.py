@@ -351,6 +351,7 @@ def test_a_value_with_a_spin_lock_is_read_and_written_under_it(cli: Cli) -> None
     ("words", "status", "said"),
     [
         (("set", "name:t_frozen", "0", "value.packets=1"), 1, "frozen"),
+        (("set", "name:t_frozen", "0", "value.packets=1", "--dry-run"), 1, "frozen"),
         (("set", "name:t_frozen", "5", "value.packets=1", "--create"), 1, "frozen"),
         (("set", "name:t_percpu", "5", "value.packets=1", "--create"), 1, "has slots 0 to 0"),
         (("set", "name:t_plain", "3", "1"), 0, ""),

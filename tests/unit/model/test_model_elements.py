@@ -115,7 +115,7 @@ def test_a_type_that_cannot_be_read_says_why_and_costs_no_call(type: MapType) ->
     with kernel.system().map(1) as map:
         map.basic()
         kernel.log.clear()
-        with pytest.raises(Unsupported, match=f"elements of a {type.label} cannot be read: "):
+        with pytest.raises(Unsupported, match=f"elements of {type.label} maps cannot be read: "):
             list(map.items())
     assert kernel.log == []
 

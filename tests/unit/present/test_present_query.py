@@ -229,6 +229,12 @@ def test_what_is_missing_comes_last_in_both_directions() -> None:
     assert sorted_ids("-memlock_bytes", *ROWS) == [3, 1, 4, 2, 5]
 
 
+def test_what_is_no_number_comes_last_in_both_directions() -> None:
+    rows = [(1, float("nan")), (2, 7.5), (3, float("inf")), (4, float("nan")), (5, -1.0)]
+    assert sorted_ids("memlock_bytes", *rows) == [5, 2, 3, 1, 4]
+    assert sorted_ids("-memlock_bytes", *rows) == [3, 2, 5, 1, 4]
+
+
 def test_later_keys_decide_where_earlier_ones_are_equal() -> None:
     assert sorted_ids("memlock_bytes,-id", *ROWS) == [4, 1, 3, 5, 2]
     assert sorted_ids(" -memlock_bytes , -id ,", *ROWS) == [3, 4, 1, 5, 2]
