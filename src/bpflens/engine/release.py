@@ -47,6 +47,12 @@ class Release(NamedTuple):
     """What the verifier says of more than eight frames."""
     section_names: bool = True
     """Whether sections in BTF may have any printable name; else that of an identifier."""
+    private_stacks: bool = True
+    """Whether functions of programs that trace may have a stack of their own."""
+    exceptions: bool = True
+    """Whether programs may name a function that runs when one is thrown."""
+    lazy_functions: bool = True
+    """Whether global functions are verified only if they are called."""
     license_first: bool = False
     """Whether the license is copied before the number of instructions is looked at."""
     perf_link_info: bool = True
@@ -91,6 +97,7 @@ RELEASES: dict[str, Release] = {
         uprobe_counter=False,
         probe_lines=False,
         multi_flags=False,
+        private_stacks=False,
         token_info=0,
         tracing_cookie=False,
     ),
@@ -107,6 +114,8 @@ RELEASES: dict[str, Release] = {
         log_rotates=False,
         deep_calls=errno.EINVAL,
         section_names=False,
+        exceptions=False,
+        lazy_functions=False,
         license_first=True,
         perf_link_info=False,
         tracepoint_shared=False,
@@ -136,6 +145,7 @@ RELEASES: dict[str, Release] = {
         uprobe_counter=False,
         probe_lines=False,
         multi_flags=False,
+        private_stacks=False,
         token_info=0,
         tracing_cookie=False,
         link_info=48,

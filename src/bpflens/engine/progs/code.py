@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.engine.call import err
 from bpflens.insn import Insn
@@ -65,10 +65,22 @@ def is_pseudo_call(insn: Insn) -> bool:
     return insn.code == op.HELPER_CALL and insn.src == op.PSEUDO_CALL
 
 
-def subprogs(insns: Sequence[Insn]) -> list[int]:
+class Functions(NamedTuple):
+    """The functions of a program, each told by where it begins."""
+
+    starts: list[int]
+    globals: frozenset[int]
+    """Those that are verified by themselves: subprog_is_global()."""
+    on_throw: int
+    """The one that runs when an exception is thrown, or 0."""
+
+
+def subprogs(insns: Sequence[Insn], on_throw: int) -> list[int]:
     """Where functions begin: add_subprog_and_kfunc(). Raises EINVAL."""
-    starts = {0}
     count = len(insns)
+    if on_throw >= count:
+        raise err(errno.EINVAL)
+    starts = {0, on_throw}
     for at, insn in enumerate(insns):
         is_func = insn.code == op.LD_IMM64 and insn.src == op.PSEUDO_FUNC
         if is_pseudo_call(insn) or is_func:
@@ -92,11 +104,11 @@ def check_subprogs(insns: Sequence[Insn], starts: Sequence[int]) -> None:
             raise err(errno.EINVAL)
 
 
-def check_flow(insns: Sequence[Insn], starts: Sequence[int]) -> None:
+def check_flow(insns: Sequence[Insn], on_throw: int) -> None:
     """check_cfg(): every instruction can be reached, and no jump lands inside of another."""
     second = {at + 1 for at, insn in enumerate(insns) if insn.code == op.LD_IMM64}
     seen: set[int] = set()
-    todo = [0]
+    todo = [0, on_throw]
     while todo:
         at = todo.pop()
         if at in seen:

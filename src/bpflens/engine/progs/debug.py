@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _LONGEST_RECORD = 252
 """MAX_FUNCINFO_REC_SIZE, MAX_LINEINFO_REC_SIZE."""
+_ON_THROW = "exception_callback:"
 _FUNC = struct.Struct("<II")
 _LINE = struct.Struct("<IIII")
 
@@ -65,11 +66,8 @@ class Debug:
     def check(self, insns: Sequence[Insn], starts: Sequence[int]) -> None:
         """Functions begin where they are said to; lines are in order."""
         attr = self._attr
-        if self.funcs:
-            if [where for where, _type in self.funcs] != list(starts):
-                raise err(errno.EINVAL)
-        elif self.btf is None or len(starts) == 1:
-            pass
+        if self.funcs and [where for where, _type in self.funcs] != list(starts):
+            raise err(errno.EINVAL)
         if not attr.line_info_cnt:
             return
         _check_record(attr.line_info_rec_size, LINE_INFO)
@@ -92,6 +90,32 @@ class Debug:
             self.lines.append((where, file, line, column))
         if pending:
             raise err(errno.EINVAL)
+
+    def on_throw(self) -> int:
+        """The function that a tag of the main one names: bpf_find_exception_callback_insn_off()."""
+        if not self.btf or not self.funcs or not self._call.engine.release.exceptions:
+            return 0
+        types = self.btf.types
+        tags = [tag for tag in types.tags(self.funcs[0][1]) if tag.startswith(_ON_THROW)]
+        if not tags:
+            return 0
+        if len(tags) > 1:
+            raise err(errno.EEXIST)
+        found = types.find(tags[0].removeprefix(_ON_THROW), t.Func)
+        if not found:
+            raise err(errno.ENOENT)
+        places = [where for where, type_id in self.funcs if type_id == found.id]
+        if found.linkage != t.Func.GLOBAL or not places or not places[-1]:
+            raise err(errno.EINVAL)
+        return places[-1]
+
+    def globals(self) -> frozenset[int]:
+        """Where functions begin that are verified by themselves: subprog_is_global()."""
+        return frozenset(
+            where
+            for where, type_id in self.funcs
+            if where and self._type(type_id).linkage == t.Func.GLOBAL  # type: ignore[attr-defined]
+        )
 
     def _record(self, at: int, size: int, known: int) -> bytes:
         """One record; what is longer than ours must end in zeros. bpf_check_uarg_tail_zero()."""
@@ -126,11 +150,16 @@ def keep(made: Prog, found: Translated) -> None:
     if info.btf:
         info.btf.hold()
         made.btf = info.btf
-    kept: dict[int, tuple[int, ...]] = {}
-    for where, type_id in info.funcs:
-        kept.setdefault(places[where], (type_id,))
-    made.func_info = b"".join(_FUNC.pack(at, *rest) for at, rest in kept.items())
-    kept = {}
-    for where, *rest in info.lines:
-        kept[places[where]] = tuple(rest)
-    made.line_info = b"".join(_LINE.pack(at, *rest) for at, rest in kept.items())
+    made.func_info = _moved(_FUNC, info.funcs, places)
+    made.line_info = _moved(_LINE, info.lines, places)
+
+
+def _moved(layout: struct.Struct, records: Sequence[tuple[int, ...]], places: list[int]) -> bytes:
+    """Records where their instructions are now, which begin with that place.
+
+    What is next takes over the last record of what was removed before it, if it has none itself:
+    adjust_subprog_starts_after_remove(), bpf_adj_linfo_after_remove().
+    """
+    kept = {places[where]: rest for where, *rest in records}
+    kept.pop(places[-1], None)
+    return b"".join(layout.pack(at, *rest) for at, rest in kept.items())

@@ -16,6 +16,10 @@ Not arrays: with an index that is known and inside, their value is known to be t
 """
 NEEDS_MAP = {TAIL_CALL: MapType.PROG_ARRAY, PERF_OUTPUT: MapType.PERF_EVENT_ARRAY}
 """check_map_func_compatibility(), for helpers that take one kind of map as second argument."""
+MAY_HAVE_PRIVATE_STACKS = (
+    *(ProgType.KPROBE, ProgType.TRACEPOINT, ProgType.PERF_EVENT, ProgType.RAW_TRACEPOINT),
+    *(ProgType.TRACING, ProgType.LSM, ProgType.STRUCT_OPS),
+)
 GPL_ONLY = frozenset({4, 6, 22, 25, 27, 36, 45, 58, 112, 113, 114, 115})
 _XDP_ONLY = (ProgType.XDP,)
 ONLY_FOR: dict[int, tuple[int, ...]] = {

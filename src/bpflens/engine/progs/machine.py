@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from bpflens.abi.enums import MapFlag, MapType, ProgType
 from bpflens.engine.call import err
-from bpflens.engine.progs.code import is_pseudo_call
+from bpflens.engine.progs.code import Functions, is_pseudo_call
 from bpflens.engine.progs.facts import (
     ARGS,
     CTX_SIZES,
     CTX_WRITABLE,
     GPL_ONLY,
     LOOKUP,
+    MAY_HAVE_PRIVATE_STACKS,
     NEEDS_MAP,
     ONLY_FOR,
     PLAIN_VALUES,
@@ -22,7 +23,8 @@ from bpflens.engine.progs.facts import (
     TAIL_CALL,
     return_range,
 )
-from bpflens.engine.progs.values import OTHER, UNKNOWN, UNSET
+from bpflens.engine.progs.target import returns_value
+from bpflens.engine.progs.values import M64, OTHER, UNKNOWN, UNSET
 from bpflens.insn import Insn
 from bpflens.insn import opcodes as op
 
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
 FRAMES = 8
 """MAX_CALL_FRAMES."""
+_PRIVATE = 64
+"""BPF_PRIV_STACK_MIN_SIZE."""
 
 
 class Dead(Exception):
@@ -66,7 +70,7 @@ class Path:
 class Result:
     """What simulation found out."""
 
-    __slots__ = ("depths", "exact", "insns", "returns", "seen")
+    __slots__ = ("complete", "depths", "insns", "returns", "seen")
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
@@ -75,8 +79,23 @@ class Result:
         """Function (where it begins) → bytes of stack that it uses."""
         self.returns: set[int] = set()
         """Known return values."""
-        self.exact = True
-        """Whether all that was seen is just what Linux sees."""
+        self.complete = True
+        """Whether all that Linux may see was seen."""
+
+
+def constant(base: object, insn: Insn) -> object:
+    """What a load finds, which is known in global data that nobody can write any more.
+
+    check_mem_access(), bpf_map_direct_read().
+    """
+    if not isinstance(base, tuple) or base[0] != "value":
+        return OTHER
+    used, start = base[1], base[2] + insn.off
+    fixed = used.flags & MapFlag.RDONLY_PROG and used.frozen and not used.writers
+    if used.type != MapType.ARRAY or not fixed:
+        return OTHER
+    data = used.lookup(bytes(4))[start : start + op.SIZE_BYTES[insn.code & 0x18]]
+    return int.from_bytes(data, "little", signed=insn.code & 0xE0 == op.MEMSX) & M64
 
 
 class Machine:
@@ -87,20 +106,19 @@ class Machine:
         insns: Sequence[Insn],
         made: Prog,
         maps: dict[int, Map],
-        starts: Sequence[int],
-        leaks: bool,
+        functions: Functions,
         log: Log,
     ) -> None:
-        """`leaks` says that pointers may be given away (CAP_PERFMON)."""
         self.insns = insns
-        self.leaks = leaks
-        self.deep_calls = made.engine.release.deep_calls
+        self.leaks = made.leaks
+        self.functions = functions
+        self.release = made.engine.release
+        self.returns = returns_value(made)
         self.log = log
         self.type = type = made.type
         self.gpl = made.gpl
         self.maps = maps
         self.arena = any(used.type == MapType.ARENA for used in maps.values())
-        self.starts = starts
         attach = made.attach_type
         self.range = return_range(type, attach)
         self.result = Result()
@@ -111,14 +129,26 @@ class Machine:
             for insn in insns
         )
         """Iterators, exceptions and callbacks change where control goes."""
+        self.private_stacks = (
+            self.release.private_stacks
+            and type in MAY_HAVE_PRIVATE_STACKS
+            and Insn(op.HELPER_CALL, imm=TAIL_CALL) not in insns
+        )
+        """Whether a function that uses much stack has one of its own: bpf_enable_priv_stack()."""
         self.lookups = 0
+        self.todo: list[Path] = []
+
+    def function_at(self, at: int) -> int:
+        """Where the function of an instruction begins."""
+        starts = self.functions.starts
+        return starts[bisect_right(starts, at) - 1]
 
     def refuse(self, path: Path, code: int, words: str = "") -> None:
         """An error, if the path is possible for sure. The path ends here either way."""
         if not path.doubt:
             self.log.add(words or f"invalid instruction {path.at}")
             raise err(code)
-        self.result.exact = False
+        self.result.complete = False
         raise Dead
 
     def read(self, path: Path, reg: int) -> object:
@@ -172,27 +202,29 @@ class Machine:
         """check_stack_access_within_bounds(); slots are only reached at multiples of the size."""
         if (aligned and start % size) or not -op.STACK_LIMIT <= start <= -size:
             self.refuse(path, errno.EACCES)
-        function = self.starts[bisect_right(self.starts, path.at) - 1]
         if path.doubt:
             return
+        function = self.function_at(path.at)
         depths = self.result.depths
         depths[function] = max(depths.get(function, 0), -start)
 
-    def check_depth(self, function: int = 0, above: int = 0, depth: int = 0) -> None:
+    def check_depth(self, function: int = 0, above: int = 0, depth: int = 1) -> None:
         """check_max_stack_depth(): all functions of a chain share 512 bytes."""
-        above += max(self.result.depths.get(function, 0) + 15 & ~15, 16)
+        if depth > FRAMES:
+            raise err(self.release.deep_calls)
+        used = max(self.result.depths.get(function, 0) + 15 & ~15, 16)
+        if used < _PRIVATE or not self.private_stacks:
+            above += used
         if above > op.STACK_LIMIT:
             raise err(errno.EACCES)
-        at = bisect_right(self.starts, function)
-        end = self.starts[at] if at < len(self.starts) else len(self.insns)
+        starts = self.functions.starts
+        at = bisect_right(starts, function)
+        end = starts[at] if at < len(starts) else len(self.insns)
         callees = {
-            n + 1 + self.insns[n].imm
-            for n in range(function, end)
-            if is_pseudo_call(self.insns[n]) and n in self.result.seen
+            n + 1 + self.insns[n].imm for n in range(function, end) if is_pseudo_call(self.insns[n])
         }
-        if depth < FRAMES:
-            for callee in callees:
-                self.check_depth(callee, above, depth + 1)
+        for callee in callees:
+            self.check_depth(callee, above, depth + 1)
 
     def helper(self, path: Path, number: int) -> object:
         """check_helper_call(), for the helpers that are known here; returns what r0 holds then."""
@@ -215,7 +247,6 @@ class Machine:
             return UNKNOWN
         if number not in ARGS:
             path.doubt = True
-            self.result.exact = False
         return OTHER
 
     def lookup(self, path: Path) -> object:

@@ -33,6 +33,20 @@ def check_target(made: Prog) -> None:
         check_function(made, made.target, made.attach_btf_id)
 
 
+def returns_value(made: Prog) -> bool:
+    """Whether the function that the program stands for has a result: check_return_code()."""
+    btf = made.attach_btf
+    if not btf or made.type not in (ProgType.STRUCT_OPS, ProgType.LSM):
+        return True
+    found = btf.types[made.attach_btf_id]
+    if isinstance(found, t.Struct):
+        pointer = btf.types.strip(found.members[made.attach_type].type_id)
+        found = btf.types[pointer.to]  # type: ignore[attr-defined]
+    else:
+        found = btf.types[found.type_id]  # type: ignore[attr-defined]
+    return bool(found.ret)  # type: ignore[attr-defined]
+
+
 def _can_sleep(made: Prog) -> bool:
     """can_be_sleepable()."""
     if made.type == ProgType.TRACING:

@@ -11,6 +11,8 @@ ranges of their arguments (but for maps and keys), packets, most of the context,
 the stack, pointers that went through memory, most pointer leaks, locks, references, iterators,
 loops that end late, or a branch after a comparison whose outcome it cannot be sure of: a path
 beyond such a comparison is followed, but an error found there is not one.
+
+What no path reaches is dead code for Linux too, which knows no less of a register than this.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ import errno
 from typing import Any
 
 from bpflens.engine.progs.code import distance, is_pseudo_call
-from bpflens.engine.progs.machine import FRAMES, Dead, Machine, Path, Result
+from bpflens.engine.progs.machine import FRAMES, Dead, Machine, Path, Result, constant
 from bpflens.engine.progs.values import M64, OTHER, UNKNOWN, UNSET, compute, decide, shift
 from bpflens.insn import Insn
 from bpflens.insn import opcodes as op
@@ -49,13 +51,15 @@ class Verifier(Machine):
 
     def follow(self) -> None:
         """do_check(): every path, from the first instruction on."""
-        regs: list[object] = [UNSET] * 11
-        regs[1] = ("ctx", 0)
-        regs[10] = ("fp", 0)
-        todo = [Path(0, regs, self.opaque, (), frozenset())]
+        self.enter(0, self.opaque, ("ctx", 0), UNSET)
+        if self.functions.on_throw:
+            self.enter(self.functions.on_throw, doubt=True)
+        if not self.release.lazy_functions:
+            for start in self.functions.globals:
+                self.enter(start, self.opaque)
         visited: set[object] = set()
-        while todo:
-            path = todo.pop()
+        while self.todo:
+            path = self.todo.pop()
             while path is not None:
                 key = (path.at, tuple(path.regs), path.calls, path.doubt)
                 if key in visited:
@@ -63,14 +67,19 @@ class Verifier(Machine):
                 visited.add(key)
                 self.result.insns += 1
                 if self.result.insns > _LIMIT:
-                    self.result.exact = False
+                    self.result.complete = False
                     return
                 following = self.step(path)
                 if len(following) == 2:
-                    todo.append(following[1])
+                    self.todo.append(following[1])
                 if not following:
                     break
                 path = following[0]
+
+    def enter(self, at: int, doubt: bool, first: object = OTHER, others: object = OTHER) -> None:
+        """Follow a function by itself, from registers of which nothing need be known."""
+        regs = [UNSET, first, *[others] * 4, *[UNSET] * 4, ("fp", 0)]
+        self.todo.append(Path(at, regs, doubt, (), frozenset()))
 
     # --- one instruction
 
@@ -134,10 +143,13 @@ class Verifier(Machine):
             if operation != op.SUB or not self.leaks:
                 self.refuse(path, errno.EACCES, "pointer arithmetic prohibited")
             return OTHER
+        other = right if pointer is left else left
         moves = operation == op.ADD or (operation == op.SUB and pointer is left)
-        if not moves or pointer[0] == "null" or (pointer[0] == "map" and right != 0):
+        if pointer[0] == "map":  # only `+= 0`
+            moves = operation == op.ADD and other in (0, OTHER)
+        if not moves or pointer[0] == "null":
             self.refuse(path, errno.EACCES, f"pointer arithmetic on {pointer[0]} prohibited")
-        return shift(operation, pointer, right if pointer is left else left)
+        return shift(operation, pointer, other)
 
     def mov(self, path: Path, insn: Insn, wide: bool) -> list[Path]:
         code, dst, src, off, imm = insn
@@ -161,8 +173,9 @@ class Verifier(Machine):
 
     def load(self, path: Path, insn: Insn) -> list[Path]:
         """BPF_LDX."""
-        self.memory(path, insn, self.read(path, insn.src))
-        self.write(path, insn.dst, OTHER)
+        base = self.read(path, insn.src)
+        self.memory(path, insn, base)
+        self.write(path, insn.dst, constant(base, insn))
         return self.on(path)
 
     def store(self, path: Path, insn: Insn) -> list[Path]:
@@ -223,6 +236,8 @@ class Verifier(Machine):
         used = self.maps.get(path.at)
         if insn.src == 0:
             value = high << 32 | insn.imm & 0xFFFFFFFF
+        elif insn.src == op.PSEUDO_FUNC:
+            self.enter(path.at + 1 + insn.imm, doubt=True)  # a helper or kfunc will call it
         elif used:
             by_value = insn.src in (op.PSEUDO_MAP_VALUE, op.PSEUDO_MAP_IDX_VALUE)
             value = ("value", used, high) if by_value else ("map", used)
@@ -249,7 +264,7 @@ class Verifier(Machine):
 
     def go(self, path: Path, off: int) -> list[Path]:
         """An unconditional jump; the same state twice on one path never ends."""
-        if off < 0:
+        if off < 0 and not path.doubt:
             key = (path.at, tuple(path.regs), path.calls)
             if key in path.trail:
                 self.refuse(path, errno.EINVAL)
@@ -278,9 +293,7 @@ class Verifier(Machine):
         if taken is not None:
             return self.go(path, off) if taken else self.on(path)
         sure = left is UNKNOWN and isinstance(right, int) and not narrow and 0 < right < 1 << 31
-        if not sure:
-            path.doubt = True
-            self.result.exact = False
+        path.doubt = path.doubt or not sure
         for reg, value in enumerate(path.regs):
             if value is UNKNOWN:  # copies share what a comparison teaches
                 path.regs[reg] = OTHER
@@ -291,9 +304,7 @@ class Verifier(Machine):
         """mark_ptr_or_null_regs(): on one way the value is there, on the other it is 0."""
         if pointer[0] == "value":
             return self.on(path) if equal else self.go(path, off)
-        if pointer[0] not in ("ctx", "null"):
-            path.doubt = True
-            self.result.exact = False
+        path.doubt = path.doubt or pointer[0] not in ("ctx", "null")
         other = self.fork(path, off)
         if pointer[0] == "null":
             zero, there = (other, path) if equal else (path, other)
@@ -310,17 +321,7 @@ class Verifier(Machine):
         if is_pseudo_call(insn):
             if insn.dst or insn.off:
                 self.refuse(path, errno.EINVAL)
-            if len(path.calls) + 1 >= FRAMES:
-                self.refuse(path, self.deep_calls)
-            frame = tuple(path.regs[6:11])
-            path.calls = (*path.calls, (path.at + 1, frame))
-            for reg in (0, 6, 7, 8, 9):
-                path.regs[reg] = UNSET
-            for reg in range(1, 6):
-                if isinstance(path.regs[reg], tuple):
-                    path.regs[reg] = OTHER  # the caller's stack
-            path.regs[10] = ("fp", 0)
-            return self.on(path, 1 + insn.imm)
+            return self.call_function(path, path.at + 1 + insn.imm)
         if insn.dst or (insn.off and insn.src != op.PSEUDO_KFUNC_CALL):
             self.refuse(path, errno.EINVAL)
         if insn.src == op.PSEUDO_KFUNC_CALL:
@@ -336,6 +337,24 @@ class Verifier(Machine):
         path.regs[0] = result
         return self.on(path)
 
+    def call_function(self, path: Path, start: int) -> list[Path]:
+        """check_func_call(): a global function is verified by itself, for any arguments."""
+        if start in self.functions.globals:
+            self.enter(start, path.doubt)
+            path.regs[:6] = [OTHER, *[UNSET] * 5]
+            return self.on(path)
+        if len(path.calls) + 1 >= FRAMES:
+            self.refuse(path, self.release.deep_calls)
+        path.calls = (*path.calls, (path.at + 1, tuple(path.regs[6:11])))
+        for reg in (0, 6, 7, 8, 9):
+            path.regs[reg] = UNSET
+        for reg in range(1, 6):
+            if isinstance(path.regs[reg], tuple):
+                path.regs[reg] = OTHER  # the caller's stack
+        path.regs[10] = ("fp", 0)
+        path.at = start
+        return [path]
+
     def leave(self, path: Path, insn: Insn) -> list[Path]:
         """BPF_EXIT: back to the caller, or out."""
         if insn.imm or insn.src or insn.dst or insn.code != op.RETURN:
@@ -347,6 +366,8 @@ class Verifier(Machine):
             path.regs[6:11] = saved
             path.at = back
             return [path]
+        if self.function_at(path.at) or not self.returns:
+            return []  # of a function that was entered by itself, or of one without a value
         value = self.read(path, 0)
         if isinstance(value, tuple) and not self.leaks:
             self.refuse(path, errno.EACCES, "R0 leaks addr as return value")

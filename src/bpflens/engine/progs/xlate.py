@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from bpflens.abi.enums import AttachType, ProgType
 from bpflens.engine.progs import debug
 from bpflens.engine.progs.code import (
+    Functions,
     check_flow,
     check_subprogs,
     is_pseudo_call,
@@ -44,19 +45,21 @@ def translate(
     insns = decode(data)
     info = debug.Debug(call, attr)
     info.early()
-    starts = subprogs(insns)
+    on_throw = info.on_throw()
+    starts = subprogs(insns, on_throw)
     check_subprogs(insns, starts)
     info.check(insns, starts)
     refs.resolve(insns)
-    check_flow(insns, starts)
+    check_flow(insns, on_throw)
     check_target(made)
-    result = Verifier(insns, made, refs.places, starts, made.leaks, log).run()
+    functions = Functions(starts, info.globals(), on_throw)
+    result = Verifier(insns, made, refs.places, functions, log).run()
     egress = made.attach_type == AttachType.CGROUP_INET_EGRESS
     made.enforced = made.type == ProgType.CGROUP_SKB and egress and bool(result.returns & {2, 3})
     seen = set(result.seen)
     seen |= {at + 1 for at in result.seen if insns[at].code == op.LD_IMM64}
     maps = dict(refs.places)
-    if not result.exact:
+    if not result.complete:
         seen = set(range(len(insns)))
     kept, places = shrink(insns, seen)
     starts = sorted({places[start] for start in starts if start in seen})

@@ -61,6 +61,9 @@ _NEWER_THAN_6_12 = {
         "many_probes.link_flags/places",
     ),
     "a link at a function tells its cookie since 6.16": ("functions.cookie",),
+    "functions that trace may have stacks of their own since 6.13": (
+        "verifier.stack_of_a_chain/[!s]*",
+    ),
     "exclusive maps came with 6.18": (
         "typed_maps.exclusive_map",
         "typed_maps.exclusive_map_inside",
@@ -173,7 +176,9 @@ _NEWER_THAN_6_1 = {
     "sections in BTF had names like variables until any printable one would do": (
         "btf_objects.good/section_with_*",
     ),
-    "a call stack too deep was EINVAL": ("verifier.bad/recursion",),
+    "exceptions came with 6.7": ("verifier.function_for_exceptions/[!mu]*",
+                                 "verifier.function_for_exceptions/unknown"),
+    "a call stack too deep was EINVAL": ("verifier.bad/recursion", "verifier.calls_in_dead_code"),
 }  # fmt: skip
 
 

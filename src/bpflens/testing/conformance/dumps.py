@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import struct
 
+from bpflens.abi.enums import MapFlag
 from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import MapInfo, ProgInfo
 from bpflens.port.calls import FUNC_INFO, LINE_INFO, PROG_TAGS, XLATED, Calls
@@ -85,6 +86,26 @@ def check_xlated(calls: Calls, text: str, dumped: str) -> None:
     """The instructions are told as the kernel keeps them: without what can never run."""
     fd = program(calls, text)
     same(calls.prog_array(fd, XLATED, calls.info(fd, ProgInfo)), code(dumped or text))
+
+
+@cases(
+    u32=("r0 = *(u32 *)(r1 +0); if w0 == -2 goto out", True),
+    u8=("r0 = *(u8 *)(r1 +0); if r0 == 0xfe goto out", True),
+    computed=("r0 = *(u16 *)(r1 +2); r0 += 1; if r0 > 0xffff goto out", True),
+    other=("r0 = *(u32 *)(r1 +0); if r0 == 7 goto out", False),
+)  # fmt: skip
+def check_xlated_constants(calls: Calls, text: str, taken: bool) -> None:
+    """What is in a frozen map that programs cannot write is known: one of two ways is removed."""
+    text = f"r1 = map_value m + 0; {text}; r0 = 1; exit; out: r0 = 2; exit"
+    fd = map(calls, max_entries=1, flags=MapFlag.RDONLY_PROG)
+    calls.map_update(fd, u32(0), u32(-2, 0))
+    before = program(calls, text, m=fd)
+    whole = calls.prog_array(before, XLATED, calls.info(before, ProgInfo))
+    calls.map_freeze(fd)
+    after = program(calls, text, m=fd)
+    left = calls.prog_array(after, XLATED, calls.info(after, ProgInfo))
+    same(len(whole) - len(left), 24)
+    same(left[-16:], code("r0 = 2; exit" if taken else "r0 = 1; exit"))
 
 
 def check_xlated_maps(calls: Calls) -> None:

@@ -91,6 +91,13 @@ def check_program(calls: Calls, member: str) -> None:
     same((told.type, told.attach_btf_id), (P.STRUCT_OPS, found.table_id))
 
 
+def check_program_without_a_result(calls: Calls) -> None:
+    """A program for a function without a result need not leave one; another must (EACCES)."""
+    found = table(calls, TABLE)
+    struct_ops_program(calls, found, "cong_avoid", "exit")
+    fails(errno.EACCES, struct_ops_program, calls, found, "ssthresh", "exit")
+
+
 @cases(name=("name", errno.EINVAL), key=("key", errno.EINVAL), get_info=("get_info", ENOTSUPP))
 def check_program_for_no_function(calls: Calls, member: str, expected: int) -> None:
     """What is no function has no program (EINVAL); some functions may not be BPF's (ENOTSUPP)."""

@@ -6,8 +6,10 @@ import errno
 
 from bpflens.abi.enums import MapFlag, MapType
 from bpflens.abi.enums import ProgType as P
+from bpflens.btf.build import BtfBuilder
+from bpflens.btf.types import Int
 from bpflens.port.calls import Calls
-from bpflens.testing.builders import map, program
+from bpflens.testing.builders import btf, map, program
 from bpflens.testing.conformance.loading import TYPES
 from bpflens.testing.conformance.suite import cases, fails
 
@@ -232,6 +234,61 @@ def check_return_value(calls: Calls, type: P, text: str, code: int) -> None:
         fails(code, program, calls, text, type, attach_type=attach)
     else:
         program(calls, text, type, attach_type=attach)
+
+
+@cases(
+    kprobe=(P.KPROBE, 0), tracepoint=(P.TRACEPOINT, 0), perf_event=(P.PERF_EVENT, 0),
+    raw_tracepoint=(P.RAW_TRACEPOINT, 0), socket_filter=(P.SOCKET_FILTER, errno.EACCES),
+)  # fmt: skip
+def check_stack_of_a_chain(calls: Calls, type: P, code: int) -> None:
+    """Functions that call one another share 512 bytes; those that trace may have more."""
+    text = """
+        *(u64 *)(r10 -400) = 1; call f; r0 = 0; exit
+        f: *(u64 *)(r10 -400) = 1; r0 = 0; exit
+    """
+    if code:
+        fails(code, program, calls, text, type)
+    else:
+        program(calls, text, type)
+
+
+def check_calls_in_dead_code(calls: Calls) -> None:
+    """Calls that go too deep are refused (E2BIG) even where nothing ever calls."""
+    text = "r0 = 0; if r0 == 0 goto out; call f; out: exit; f: call f; exit"
+    fails(errno.E2BIG, program, calls, text)
+
+
+@cases(
+    named=(["exception_callback:f"], "f", 0),
+    twice=(["exception_callback:f", "exception_callback:g"], "f", errno.EEXIST),
+    unknown=(["exception_callback:g"], "f", errno.ENOENT),
+    main=(["exception_callback:main"], "f", errno.EINVAL),
+    untagged=(["other"], "f", errno.EINVAL),
+)
+def check_function_for_exceptions(calls: Calls, tags: list[str], name: str, code: int) -> None:
+    """A function that nothing calls is part of a program whose tag names it for exceptions."""
+    made = BtfBuilder()
+    number = made.add_int("int", 4, Int.SIGNED)
+    word = made.add_int("unsigned long", 8)
+    main = made.add_func("main", made.add_func_proto(number, [("context", word)]), linkage=0)
+    other = made.add_func(name, made.add_func_proto(number, [("cookie", word)]), linkage=1)
+    for tag in tags:
+        made.add_decl_tag(tag, main)
+    types, funcs = btf(calls, made.build()), [(0, main), (2, other)]
+    text = "r0 = 0; exit; r0 = r1; exit"
+    if code:
+        fails(code, program, calls, text, P.SCHED_CLS, btf=types, funcs=funcs)
+    else:
+        program(calls, text, P.SCHED_CLS, btf=types, funcs=funcs)
+
+
+def check_map_and_nothing(calls: Calls) -> None:
+    """To a map only zero may be added, from either side; nothing may be taken from it (EACCES)."""
+    fd = map(calls)
+    for text in ("r1 = map_fd m; r1 += 0", "r1 = 0; r2 = map_fd m; r1 += r2"):
+        program(calls, text + "; r0 = 0; exit", m=fd)
+    for text in ("r1 = map_fd m; r1 += 4", "r1 = map_fd m; r1 -= 0"):
+        fails(errno.EACCES, program, calls, text + "; r0 = 0; exit", m=fd)
 
 
 def check_gpl_helper(calls: Calls) -> None:
