@@ -15,7 +15,11 @@ import pytest
 from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import LinkType, MapType
 from bpflens.abi.enums import ProgType as P
+from bpflens.attach.links import attachment
+from bpflens.attach.places import Places
+from bpflens.attach.targets import Targets
 from bpflens.errors import SyscallError
+from bpflens.model.fdinfolink import facts
 from bpflens.model.system import System
 from bpflens.testing.attachments import links
 from bpflens.testing.bench import Bench, NotOffered
@@ -103,6 +107,12 @@ FDINFO = {
 }  # fmt: skip
 """Line of fdinfo → our field."""
 
+TOLD_LESS = {
+    LinkType.ITER,  # the path of the cgroup instead of its ID
+    LinkType.NETFILTER,  # nothing of the hook
+    LinkType.KPROBE_MULTI, LinkType.UPROBE_MULTI,  # the places in a table
+}  # fmt: skip
+
 
 def test_fdinfo_tells_the_same_of_every_link(bench: Bench) -> None:
     attach_all(bench)
@@ -123,3 +133,20 @@ def test_fdinfo_tells_the_same_of_every_link(bench: Bench) -> None:
                     compared[key] += 1
     # newer kernels have more lines: cookie, offset, config, uprobe_cnt
     assert {"tp_name", "attach_type", "ifindex", "target_name"} <= set(compared)
+
+
+def test_fdinfo_alone_tells_where_a_link_is(bench: Bench) -> None:
+    attach_all(bench)
+    with System(bench.doors) as system:
+        targets = Targets(Places(system))
+        for link in system.links():
+            with link:
+                whole = link.info()
+                told = facts(bench.doors.host.fdinfo(link.fd))
+            assert told
+            assert (told.id, told.type, told.prog_id) == (whole.id, whole.type, whole.prog_id)
+            if told.missing or told.type in TOLD_LESS:
+                continue
+            ours, theirs = attachment(targets, told), attachment(targets, whole)
+            assert (ours.kind, ours.attach_type) == (theirs.kind, theirs.attach_type)
+            assert ours.target == theirs.target

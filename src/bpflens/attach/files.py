@@ -11,7 +11,8 @@ from bpflens.model.parts import Missing, Reason, because
 from bpflens.port import fdinfo
 
 if TYPE_CHECKING:
-    from bpflens.attach.places import Places, Process
+    from bpflens.attach.places import Places
+    from bpflens.attach.processes import Process
     from bpflens.port.doors import Rows
 
 _SOCKET, _EVENT = int(FileKind.SOCKET), int(FileKind.PERF_EVENT)

@@ -214,8 +214,11 @@ def _uprobe_multi(targets: Targets, link: LinkFacts) -> Place:
 
 def _netfilter(targets: Targets, link: LinkFacts) -> Place:
     flags = [f"priority {link.priority}"] + ["defrag"] * ((link.flags or 0) & 1)
-    hook = netfilter.words(link.pf or 0, link.hooknum or 0)
-    return Place("netfilter", _NO_HOOK, hook, tuple(flags), "a network namespace")
+    where = "a network namespace"
+    if link.pf is None:  # fdinfo
+        return Place("netfilter", _NO_HOOK, instead=where)
+    hook = netfilter.words(link.pf, link.hooknum or 0)
+    return Place("netfilter", _NO_HOOK, hook, tuple(flags), where)
 
 
 _NO_NETNS = Missing(

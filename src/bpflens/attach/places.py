@@ -1,8 +1,4 @@
-"""Where on a host programs can be attached: its processes, namespaces and mounts, read once a look.
-
-A process may hide the namespaces that it is in (another user's, one with more rights than ours).
-Where the kernel has a bulk door, that tells them; else they are unseen, and `unseen` counts that.
-"""
+"""Where on a host programs can be attached: processes, namespaces and mounts, read once a look."""
 
 from __future__ import annotations
 
@@ -14,7 +10,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.enums import ProgType
 from bpflens.abi.infos import ProgInfo
-from bpflens.abi.rows import FileKind, TaskRow
+from bpflens.abi.rows import FileKind
+from bpflens.attach import processes
+from bpflens.attach.processes import Process
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import LinkFacts
 from bpflens.model.parts import Missing
@@ -27,26 +25,6 @@ if TYPE_CHECKING:
     from bpflens.model.processes import ProcessFacts
 
 _NAMED = "/run/netns/"
-
-
-class Process(NamedTuple):
-    """A process and the namespaces that it is in, by inode number; None where they are not told.
-
-    One whose threads are in several comes several times.
-    """
-
-    pid: int
-    netns: int | None
-    mntns: int | None
-    hidden: bool = False
-    """It does not let us in: its namespaces can be entered only by way of something else."""
-    thread: int = 0
-    """The thread that is there, where the first thread is not, or has ended."""
-
-    @property
-    def folder(self) -> str:
-        """`/proc/812`, `/proc/812/task/815`."""
-        return f"/proc/{self.pid}" + (f"/task/{self.thread}" if self.thread else "")
 
 
 class Netns(NamedTuple):
@@ -119,96 +97,19 @@ class Places:
     @cached_property
     def processes(self) -> list[Process]:
         """Every process that there was when this was first asked. Raises OSError."""
-        pids = [int(name) for name, _ in self.host.listdir("/proc") if name.isdecimal()]
-        found = [process for pid in pids for process in self._threads(pid)]
-        if any(process.hidden for process in found):
-            found = list(self._neighbours(list(self._revealed(found))))
+        found = processes.read(self.system)
         self.unseen = sum(process.netns is None for process in found)
-        return sorted(found)
-
-    def _threads(self, pid: int) -> Iterator[Process]:
-        """A process, once for each place where its threads are."""
-        first = self._process(pid)
-        if first:
-            yield first
-            if first.hidden:
-                return
-        seen = {first[1:3]} if first else set()
-        try:
-            threads = self.host.listdir(f"/proc/{pid}/task")
-        except OSError:
-            return  # it ended
-        for name, _ in threads if len(threads) > 1 else ():
-            other = self._process(pid, int(name)) if int(name) != pid else None
-            if other and not other.hidden and other[1:3] not in seen:
-                seen.add(other[1:3])
-                yield other
-
-    def _process(self, pid: int, thread: int = 0) -> Process | None:
-        """What /proc tells; None: it ended."""
-        folder = Process(pid, None, None, thread=thread).folder
-        try:
-            netns, mntns = (self._inode(f"{folder}/ns/{kind}") for kind in ("net", "mnt"))
-        except (FileNotFoundError, ProcessLookupError):
-            return None
-        except OSError:
-            return Process(pid, None, None, True, thread)
-        return Process(pid, netns, mntns, thread=thread)
-
-    def _revealed(self, processes: list[Process]) -> Iterator[Process]:
-        """With the namespaces of those that hide them, where the bulk door tells."""
-        bulk = self.system.doors.bulk
-        told: dict[int, tuple[int, int]] | None = None
-        with suppress(BpflensError, OSError):
-            if bulk is not None:
-                rows = bulk.tasks(self.system.doors.bpf, self.system.index_dir)
-                told = {
-                    pid: (netns, mntns)
-                    for pid, netns, mntns in TaskRow.__struct__.iter_unpack(rows.data)
-                }
-        for process in processes:
-            if not process.hidden or told is None:
-                yield process
-            elif process.pid not in told:
-                if again := self._process(process.pid):
-                    yield again
-            elif all(told[process.pid]):  # else it is ending
-                yield Process(process.pid, *told[process.pid], hidden=True)
-
-    def _neighbours(self, processes: list[Process]) -> Iterator[Process]:
-        """With the network namespaces of those that hide them, and that are where a process is that
-        does not.
-
-        /proc/PID/net is open to all (proc_tgid_net_lookup()), and what is in it has inode numbers
-        of its own in each namespace.
-        """
-        known: dict[int, int] = {}
-        for process in processes:
-            if process.netns is not None and process.netns not in known.values():
-                with suppress(OSError):
-                    known[self._net_directory(process)] = process.netns
-        for process in processes:
-            if process.netns is None:
-                with suppress(OSError):
-                    process = process._replace(netns=known.get(self._net_directory(process)))
-            yield process
-
-    def _net_directory(self, process: Process) -> int:
-        return self.host.tree(f"{process.folder}/net/stat")[0][1]
-
-    def _inode(self, path: str) -> int:
-        """The inode number in `net:[4026531833]`."""
-        return int(self.host.readlink(path).partition("[")[2].rstrip("]"))
+        return found
 
     @cached_property
     def own_netns(self) -> int:
         """The network namespace that we are in. Raises OSError."""
-        return self._inode("/proc/self/ns/net")
+        return processes.namespace(self.host, "/proc/self/ns/net")
 
     @cached_property
     def own_mntns(self) -> int:
         """The mount namespace that we are in. Raises OSError."""
-        return self._inode("/proc/self/ns/mnt")
+        return processes.namespace(self.host, "/proc/self/ns/mnt")
 
     @cached_property
     def closed(self) -> Closed:
@@ -222,7 +123,7 @@ class Places:
                 # mounts_open_common() asks for no right, as long as nobody wants to go there.
                 told.mounts.extend(self._mounts(f"/proc/{pid}", mntns or 0, f"/proc/{pid}/root"))
             except OSError as error:
-                if error.errno != EINVAL and self._process(pid):  # EINVAL: a zombie
+                if error.errno != EINVAL and processes.one(self.host, pid):  # EINVAL: a zombie
                     told.unread.append(pid)
             else:
                 known |= {mntns} - {None}
@@ -291,7 +192,8 @@ class Places:
 
     @cached_property
     def links(self) -> list[LinkFacts]:
-        """Every link with all that the kernel tells of it; empty where links cannot be listed.
+        """Every link with all that the kernel tells of it; where links cannot be listed, those that
+        open files tell of.
 
         `link_failures` has what could not be looked at.
         """
@@ -307,7 +209,21 @@ class Places:
                     self.link_failures.append((f"link {id}", str(error)))
         except (BpflensError, OSError) as error:
             self.link_failures.append(("links", str(error)))
+            found = self._open_links()
         return found
+
+    def _open_links(self) -> list[LinkFacts]:
+        """The links that processes which show their files have open."""
+        from bpflens.model.fdinfolink import facts
+
+        found: dict[int, LinkFacts] = {}
+        for file in self.files.rows:
+            if file.kind == FileKind.LINK and file.id not in found:
+                with suppress(OSError):  # another's; or closed since
+                    told = facts(self.host.read(f"/proc/{file.pid}/fdinfo/{file.fd}"))
+                    if told and told.id == file.id:
+                        found[told.id] = told
+        return [found[id] for id in sorted(found)]
 
     @cached_property
     def programs(self) -> dict[int, ProgInfo] | None:
@@ -351,10 +267,10 @@ class Places:
 
     def process(self, pid: int, before: int | None = None) -> ProcessFacts | Missing:
         """The process with this pid; `before`: it was seen at this time (see `processes.read`)."""
-        from bpflens.model import processes
+        from bpflens.model.processes import read
 
         if pid not in self._known:
-            self._known[pid] = processes.read(self.host, pid, before)
+            self._known[pid] = read(self.host, pid, before)
         return self._known[pid]
 
     def file_words(self, pid: int, fd: int) -> str:
@@ -366,9 +282,9 @@ class Places:
     @cached_property
     def users(self) -> dict[int, str]:
         """The names of users."""
-        from bpflens.model import processes
+        from bpflens.model.processes import users
 
-        return processes.users(self.host)
+        return users(self.host)
 
     def netns_of(self, inode: int) -> Netns:
         """A network namespace by its inode number, also one that cannot be entered."""

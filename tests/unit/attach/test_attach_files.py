@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from bpflens.abi.enums import MapType, ProgType
+from bpflens.abi.attrs import RawTracepointOpen
+from bpflens.abi.enums import Cmd, MapType, ProgType
 from bpflens.abi.infos import MapInfo
 from bpflens.abi.rows import EventRow, FileKind, FileRow, SocketRow
 from bpflens.attach import pins, sockets
+from bpflens.attach.everything import find
 from bpflens.attach.files import OpenFile, _decoded
 from bpflens.attach.places import Mount, Places
-from bpflens.attach.record import Failure
+from bpflens.attach.record import Attachment, Failure
 from bpflens.engine.creds import Creds
 from bpflens.engine.engine import Engine
 from bpflens.engine.net import Socket
@@ -23,6 +25,7 @@ from bpflens.model.system import System
 from bpflens.port.calls import Calls
 from bpflens.port.cassette import Recorder
 from bpflens.port.doors import Doors, Rows
+from bpflens.port.memory import Memory
 from bpflens.port.replay import Replay
 from bpflens.snapshot.holders import Holders
 from bpflens.testing.builders import map as new_map
@@ -75,6 +78,22 @@ def test_another_user_sees_its_own_and_whose_it_does_not() -> None:
     assert list(files.hidden) == [host.root.pid]
     assert "CAP_SYS_PTRACE" in str(files.hidden[host.root.pid])
     assert files.bulk is not None
+
+
+def test_another_user_is_told_of_the_links_that_it_has_open() -> None:
+    host = Host()
+    user = host.engine.task(creds=Creds(1000), comm="user")
+    prog = program(host.calls, "r0 = 0; exit", ProgType.RAW_TRACEPOINT)
+    name = bytearray(b"sched_switch\0")
+    mem = Memory()
+    attr = RawTracepointOpen(name=mem.pin(name), prog_fd=prog)
+    link = host.calls.call(Cmd.RAW_TRACEPOINT_OPEN, attr, mem)
+    host.root.send(link, user)
+    found = list(find(host.places(user)))
+    (told,) = (each for each in found if isinstance(each, Attachment))
+    assert (told.kind, told.target) == ("raw_tracepoint", "sched_switch")
+    assert told.prog_id == id_of(host.calls, prog)
+    assert "links" in [each.target for each in found if isinstance(each, Failure)]
 
 
 def test_without_the_bulk_door_sockets_are_not_called_free_of_programs() -> None:

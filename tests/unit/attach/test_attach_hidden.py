@@ -11,7 +11,8 @@ from bpflens.abi.rows import TaskRow
 from bpflens.attach import pins
 from bpflens.attach.everything import find
 from bpflens.attach.pins import Pins
-from bpflens.attach.places import Places, Process
+from bpflens.attach.places import Places
+from bpflens.attach.processes import Process
 from bpflens.attach.record import Failure
 from bpflens.engine.creds import Cap, Creds
 from bpflens.engine.engine import Engine
