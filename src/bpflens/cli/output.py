@@ -57,6 +57,10 @@ class Choice:
         return islice(records, self.limit) if self.limit is not None else records
 
 
+_FEW = 3
+"""Lines on stderr about what was refused for the same reason."""
+
+
 def show(
     session: Session,
     choice: Choice,
@@ -128,11 +132,18 @@ def write(lines: Iterable[str]) -> None:
 
 
 def tell(errors: Sequence[ErrorRecord]) -> None:
-    """Say on stderr what could not be looked at."""
+    """Say on stderr what could not be looked at; of much that was refused alike, some."""
     sys.stdout.flush()
+    alike: dict[tuple[str, str], list[ErrorRecord]] = {}
     for error in errors:
-        which = " ".join(str(part) for part in (error.kind, error.id, error.path) if part)
-        print(f"bpflens: {clean(f'{which}: {error.error}')}", file=sys.stderr)
+        alike.setdefault((error.kind, error.error), []).append(error)
+    for (kind, why), group in alike.items():
+        for error in group[:_FEW]:
+            which = " ".join(str(part) for part in (kind, error.id, error.path) if part)
+            print(f"bpflens: {clean(f'{which}: {why}')}", file=sys.stderr)
+        if len(group) > _FEW:
+            rest = f"{kind}: and {len(group) - _FEW} more (--json has them): {why}"
+            print(f"bpflens: {clean(rest)}", file=sys.stderr)
 
 
 def note(words: str) -> None:
