@@ -110,10 +110,12 @@ class LinkLook:
 
     def _links(self, links: Iterable[Link] | None) -> Iterator[LinkRecord]:
         if links is None:
-            next(self.places.system.ids(LINK), None)  # of a look, a refusal is only a part
+            if not self.places.links:
+                next(self.places.system.ids(LINK), None)  # of a look, a refusal is only a part
             yield from map(self.record, self.places.links)
             for what, why in self.places.link_failures:
-                self.errors.append(ErrorRecord(LINK.noun, None, what, why))
+                which = None if what == "links" else what
+                self.errors.append(ErrorRecord(LINK.noun, None, which, why))
             return
         for link in links:
             with link:
@@ -137,7 +139,7 @@ class LinkLook:
         place = None if gone(link) else self._attachment(link)
         if place is not None:
             missing |= place.missing
-        if place is None and link.attach_type:
+        if place is None and link.attach_type is not None:
             values["attach_type"] = AttachType(link.attach_type).label
         values |= {
             "type": link.type.label,

@@ -19,6 +19,7 @@ from bpflens.snapshot.links import LinkLook, LinkRecord
 from bpflens.testing.bench import TRACEPOINT
 from bpflens.testing.builders import RETURN_0, code, load, map, program, u32
 from bpflens.testing.conformance import functions, iterators, many_probes, probes, tables
+from bpflens.testing.conformance.cgroups import skb
 from bpflens.testing.hooks import Hook, id_of
 from bpflens.testing.kernel_types import function_id, traced_program
 from bpflens.testing.on_engine import EngineBench
@@ -150,3 +151,10 @@ def test_a_program_that_cannot_be_opened_leaves_the_link_in_the_list(
     found = record(bench)
     assert (found.prog_id, found.prog_name, found.target) == (1, None, TRACEPOINT)
     assert found.missing["prog_name"] == "restricted: no (needs CAP_SYS_ADMIN)"
+
+
+def test_a_link_that_was_detached_still_says_to_which_hook(bench: EngineBench) -> None:
+    link = Hook(bench.calls, bench.cgroup().fd, A.CGROUP_INET_INGRESS).link(skb(bench.calls))
+    bench.calls.link_detach(link)
+    found = record(bench)
+    assert (found.kind, found.attach_type) == (None, "cgroup_inet_ingress")
