@@ -56,12 +56,15 @@ def dump_types(session: Session) -> int:
     form = options.format or ("json" if session.form in ("json", "jsonl") else "c")
     source = _source(session.system, options.selector, options.base)
     ids = source.ids
-    if options.type:
+    if options.type is not None:
         from bpflens.model.typenames import find
 
         ids = [found.id for found in find(source.btf, options.type)]
     if form == "c":
-        output.write(_declarations(source.btf, ids))
+        text = _declarations(source.btf, ids)
+        if not text and options.type is not None:
+            output.note(f"{options.type} is a word of C: there is nothing to declare")
+        output.write([text] if text else [])
         return 0
     if ids is None:
         chosen: Iterable[int] = source.btf.ids()
@@ -140,10 +143,10 @@ def _object(system: System, text: str) -> BtfObject:
     raise NotFound(f"no BTF object is called {text}: only the kernel's and its modules' have names")
 
 
-def _declarations(btf: Btf, ids: list[int] | None) -> Iterator[str]:
+def _declarations(btf: Btf, ids: list[int] | None) -> str:
     from bpflens.btf.declare import declare
 
-    yield declare(btf, ids if ids is not None or btf.base is None else _named(btf)).rstrip("\n")
+    return declare(btf, ids if ids is not None or btf.base is None else _named(btf)).rstrip("\n")
 
 
 def _named(btf: Btf) -> list[int]:

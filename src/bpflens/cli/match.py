@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bpflens.cli import output
 from bpflens.cli.session import Session
+from bpflens.cli.typefile import content
 from bpflens.errors import FormatError, NotFound
 from bpflens.model.objectprogram import BpfObject
 from bpflens.present import code as present
@@ -15,10 +16,7 @@ def run(session: Session) -> int:
     path = session.options.file
     choice = output.Choice(present.MATCHES, session.options)
     try:
-        with open(path, "rb") as file:
-            programs = list(BpfObject(file.read()).programs())
-    except FileNotFoundError as error:
-        raise NotFound(f"there is no file {path}") from error
+        programs = list(BpfObject(content(path)).programs())
     except FormatError as error:
         raise FormatError(f"{path}: {error.what}", error.offset) from error
     if not programs:

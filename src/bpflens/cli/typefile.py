@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from bpflens.btf import Btf
 
 MAX_FILE = 1 << 31
+_BEGINNINGS = (b"\x7fELF", b"\x9f\xeb", b"\xeb\x9f")
+"""Of ELF, and of BTF in either byte order."""
 
 
 def kernel_types(system: System) -> Btf:
@@ -25,7 +27,7 @@ def kernel_types(system: System) -> Btf:
 def read_types(system: System, path: str, base: str | None = None) -> Btf:
     """The types in a file; `base` is what they continue: another file, or `vmlinux`.
 
-    Raises NotFound, FormatError, OSError.
+    Raises NotFound, FormatError, BpflensError.
     """
     from bpflens.btf import Btf
     from bpflens.btf.elf import is_elf, section
@@ -35,18 +37,25 @@ def read_types(system: System, path: str, base: str | None = None) -> Btf:
         under = kernel_types(system)
     elif base is not None:
         under = read_types(system, base)
+    data = content(path)
+    if is_elf(data):
+        found = section(data, ".BTF")
+        if found is None:
+            raise NotFound(f"{path} has no section .BTF: compile with -g, for the target bpf")
+        # A copy of the section alone: the rest of a large file need not stay in memory.
+        data = bytes(found)
+    return Btf.parse(data, under)
+
+
+def content(path: str) -> bytes:
+    """A file's bytes; of one that begins neither as ELF nor as BTF does, which may have no end, the
+    first. Raises NotFound, BpflensError.
+    """
     try:
         with open(path, "rb") as file:
-            data: bytes | memoryview | None = file.read(MAX_FILE)
+            data = file.read(64)
+            return data + file.read(MAX_FILE) if data.startswith(_BEGINNINGS) else data
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {path}") from error
     except OSError as error:
         raise BpflensError(f"{path} cannot be read: {error.strerror}") from error
-    assert data is not None
-    if is_elf(data):
-        data = section(data, ".BTF")
-        if data is None:
-            raise NotFound(f"{path} has no section .BTF: compile with -g, for the target bpf")
-        # A copy of the section alone: the rest of a large file need not stay in memory.
-        data = bytes(data)
-    return Btf.parse(data, under)

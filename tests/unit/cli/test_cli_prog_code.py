@@ -195,3 +195,11 @@ def test_a_file_without_programs_says_so(
     ran = cli("prog", "match", str(path))
     assert (ran.status, ran.out) == (status, "")
     assert str(path) in ran.err
+
+
+@pytest.mark.parametrize(("path", "said"), [("/dev/zero", "no ELF"), ("/", "Is a directory")])
+def test_what_is_no_file_or_has_no_end_is_no_object(cli: Cli, path: str, said: str) -> None:
+    ran = cli("prog", "match", path)
+    assert (ran.status, ran.out) == (1, "")
+    assert said in ran.err
+    assert "Errno" not in ran.err
