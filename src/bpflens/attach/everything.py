@@ -29,4 +29,4 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
                     places.told.add(found.link_id)
                 yield found
         except (BpflensError, OSError) as error:
-            yield failure(name, "", error)
+            yield failure(name, str(getattr(error, "filename", None) or ""), error)

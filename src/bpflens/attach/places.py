@@ -288,8 +288,11 @@ class Places:
 
     def netns_of(self, inode: int) -> Netns:
         """A network namespace by its inode number, also one that cannot be entered."""
-        found = (each for each in self.netns if each.inode == inode)
-        return next(found, Netns(inode, [], "", False, []))
+        with suppress(OSError):  # nothing tells of any
+            for found in self.netns:
+                if found.inode == inode:
+                    return found
+        return Netns(inode, [], "", False, [])
 
     def cgroup_root(self) -> Mount | None:
         """A mount of the whole cgroup2 tree, ours before others'; else one of a part of it."""

@@ -176,7 +176,11 @@ class LinkLook:
     @cached_property
     def _in_networks(self) -> dict[int, Attachment]:
         """What is found in network namespaces, by the IDs of links."""
-        return _by_link(networks.find(self.places))
+        try:
+            return _by_link(networks.find(self.places))
+        except OSError as error:
+            self.errors.append(ErrorRecord("network", None, error.filename, error.strerror or ""))
+            return {}
 
     @cached_property
     def _at_events(self) -> dict[int, Attachment]:

@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from bpflens.abi.enums import LinkType
-from bpflens.attach.places import Mount, Places
+from bpflens.attach.places import Mount, Netns, Places
 from bpflens.errors import Denied
 from bpflens.model.link import LinkFacts
 from bpflens.model.parts import Missing, Part
@@ -306,12 +306,19 @@ class _Drawing:
         return next((end for end in ends if f"@{end}" in self._suffixes), "")
 
     @cached_property
+    def _netns(self) -> list[Netns]:
+        try:
+            return self.told.places.netns
+        except OSError:
+            return []  # the finders of what is in them have said so
+
+    @cached_property
     def _suffixes(self) -> set[str]:
-        return {netns.suffix for netns in self.told.places.netns}
+        return {netns.suffix for netns in self._netns}
 
     def _in_networks(self) -> None:
         """A network namespace is there while a process is in it, or while it is mounted."""
-        for netns in self.told.places.netns:
+        for netns in self._netns:
             key = f"netns:{netns.words.partition(' ')[2]}"
             if key not in self.nodes:
                 continue

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -13,13 +14,17 @@ from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import MapType
 from bpflens.abi.enums import ProgType as P
 from bpflens.model.system import System
+from bpflens.port.doors import HostPort
 from bpflens.present.documents import encode, item_of
 from bpflens.present.links import LINKS
 from bpflens.snapshot.links import LinkLook, LinkRecord
+from bpflens.snapshot.relations import Relations
 from bpflens.testing.bench import TRACEPOINT
 from bpflens.testing.builders import RETURN_0, code, load, map, program, u32
 from bpflens.testing.conformance import functions, iterators, many_probes, probes, tables
 from bpflens.testing.conformance.cgroups import skb
+from bpflens.testing.conformance.devices import xdp_link
+from bpflens.testing.conformance.namespaces import dissector, netns_link
 from bpflens.testing.hooks import Hook, id_of
 from bpflens.testing.kernel_types import function_id, traced_program
 from bpflens.testing.on_engine import EngineBench
@@ -158,3 +163,31 @@ def test_a_link_that_was_detached_still_says_to_which_hook(bench: EngineBench) -
     bench.calls.link_detach(link)
     found = record(bench)
     assert (found.kind, found.attach_type) == (None, "cgroup_inet_ingress")
+
+
+class NoProc:
+    """A host on which procfs is not mounted."""
+
+    def __init__(self, host: HostPort) -> None:
+        self._host = host
+
+    def __getattr__(self, name: str) -> Any:
+        asked = getattr(self._host, name)
+
+        def ask(*arguments: Any) -> Any:
+            if arguments and str(arguments[0]).startswith("/proc/"):
+                raise FileNotFoundError(errno.ENOENT, "No such file or directory", arguments[0])
+            return asked(*arguments)
+
+        return ask
+
+
+def test_without_proc_links_are_told_with_what_is_missing(bench: EngineBench) -> None:
+    xdp_link(bench, bench.device(), program(bench.calls, "r0 = 2; exit", P.XDP))
+    netns_link(bench, dissector(bench.calls), A.FLOW_DISSECTOR)
+    doors = bench.doors._replace(host=cast(HostPort, NoProc(bench.doors.host)))
+    with System(doors) as system:
+        look = LinkLook(system)
+        assert [found.type for found in look.links()] == ["xdp", "netns"]
+        assert "/proc/self/ns/net" in [error.path for error in look.errors]
+        assert {"link:1", "link:2"} <= set(Relations(system).graph.nodes)
