@@ -33,6 +33,7 @@ from tests.twin.attachments import Attachments
 from tests.twin.choices import SURROUNDINGS, Thing
 from tests.twin.programs import Programs
 from tests.twin.steps import Buffer, Ids, Named, Step
+from tests.twin.types import Types
 
 T = MapType
 FD_MAPS = {
@@ -95,6 +96,7 @@ class Generator(Attachments):
         self.cpus = cpus
         self.pins: list[bytes] = []
         self.programs = Programs(self.random)
+        self.types = Types(self.random)
         self.writers: list[tuple[int, Callable[[], Step]]] = [
             (14, self.map_create),
             (22, self.lookup),
@@ -391,21 +393,8 @@ class Generator(Attachments):
         return step
 
     def btf_load(self) -> Step:
-        built = BtfBuilder()
-        built.add_int("int", 4, 1)
-        built.add_int("long", 8, 1)
-        built.add_struct("pair", 8, [("a", 1, 0), ("b", 1, 32)])
-        built.add_array(1, 2, 1)
-        built.add_typedef("number", 1)
-        lock = built.add_struct("bpf_spin_lock", 4, [("val", 1, 0)])
-        built.add_struct("locked", 8, [("lock", lock, 0), ("n", 1, 32)])
-        if self.rarely(0.3):
-            built.add_enum("e", [("A", 1), ("B", 2)])
-            built.add_ptr(3)
-            built.add_func("f", built.add_func_proto(0, [("x", 1)]))
-            built.add_var("v", 1)
-        data = bytearray(built.build())
-        if self.rarely(0.5):
+        data = bytearray(self.types.write() if self.rarely(0.6) else self.few_types())
+        if self.rarely(0.2):
             for _ in range(self.pick(1, 1, 2)):
                 data[self.random.randrange(len(data))] = self.pick(0, 1, 2, 8, 13, 64, 255)
         if self.rarely(0.1):
@@ -422,6 +411,23 @@ class Generator(Attachments):
         step.ignore = [(-1, 28, 4)]  # the length of a log in Linux's words
         self.made("btf", record)
         return step
+
+    def few_types(self) -> bytes:
+        """Types that go with maps, by numbers that `map_create` knows."""
+        built = BtfBuilder()
+        built.add_int("int", 4, 1)
+        built.add_int("long", 8, 1)
+        built.add_struct("pair", 8, [("a", 1, 0), ("b", 1, 32)])
+        built.add_array(1, 2, 1)
+        built.add_typedef("number", 1)
+        lock = built.add_struct("bpf_spin_lock", 4, [("val", 1, 0)])
+        built.add_struct("locked", 8, [("lock", lock, 0), ("n", 1, 32)])
+        if self.rarely(0.3):
+            built.add_enum("e", [("A", 1), ("B", 2)])
+            built.add_ptr(3)
+            built.add_func("f", built.add_func_proto(0, [("x", 1)]))
+            built.add_var("v", 1)
+        return built.build()
 
     # --- info and ids
 

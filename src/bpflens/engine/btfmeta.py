@@ -24,6 +24,8 @@ _FIRST = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_.") | 
 _IDENTIFIER = _FIRST | frozenset(b"0123456789")
 """__btf_name_char_ok()."""
 _PRINTABLE = frozenset(range(0x20, 0x7F)) | frozenset(range(0xA0, 0x100))
+_MAX_TYPE = 0xFFFFF
+"""BTF_MAX_TYPE."""
 _LONGEST_NAME = 512
 """KSYM_NAME_LEN."""
 
@@ -73,7 +75,7 @@ class Metas:
         if name[0] not in _FIRST or not _IDENTIFIER.issuperset(name):
             bad()
 
-    def section(self, offset: int) -> None:
+    def section_name(self, offset: int) -> None:
         """btf_name_valid_section()."""
         if not self.any_section:
             self.identifier(offset)
@@ -117,7 +119,7 @@ class Metas:
         if kind in _NAMELESS and r.name:
             bad()
         if kind == DATASEC:
-            self.section(r.name)
+            self.section_name(r.name)
         elif kind in _NAMED or (kind in _MAY_BE_NAMED and r.name):
             self.identifier(r.name)
         elif kind in (TYPE_TAG, DECL_TAG) and not self.string(r.name):
@@ -137,9 +139,18 @@ class Metas:
         if encoding not in (0, 1, 2, 4):
             raise err(ENOTSUPP)
 
+    def reference_meta(self, r: Record) -> None:
+        """btf_ref_type_check_meta()."""
+        if r.size > _MAX_TYPE:
+            bad()
+
+    def fwd_meta(self, r: Record) -> None:
+        if r.size:
+            bad()
+
     def array_meta(self, r: Record) -> None:
         element, index, _count = struct.unpack_from("<3I", self.data, r.at)
-        if not element or not index or r.size:
+        if not 0 < element <= _MAX_TYPE or not 0 < index <= _MAX_TYPE or r.size:
             bad()
 
     def enum_meta(self, r: Record) -> None:
@@ -161,7 +172,7 @@ class Metas:
             name, type_id, where = struct.unpack_from("<3I", self.data, r.at + n * 12)
             if name:
                 self.identifier(name)
-            if not type_id:
+            if not 0 < type_id <= _MAX_TYPE:
                 bad()
             offset = where & 0xFFFFFF if r.kflag else where
             if r.kind == UNION and offset:
@@ -176,7 +187,7 @@ class Metas:
 
     def var_meta(self, r: Record) -> None:
         (linkage,) = struct.unpack_from("<I", self.data, r.at)
-        if not r.size or linkage not in (0, 1):
+        if not 0 < r.size <= _MAX_TYPE or linkage not in (0, 1):
             bad()
 
     def datasec_meta(self, r: Record) -> None:
@@ -186,7 +197,7 @@ class Metas:
         last = total = 0
         for n in range(r.vlen):
             type_id, offset, size = struct.unpack_from("<3I", self.data, r.at + n * 12)
-            if not type_id or offset < last or offset >= r.size:
+            if not 0 < type_id <= _MAX_TYPE or not size or not last <= offset < r.size:
                 bad()
             last = offset + size
             if last > r.size:
@@ -202,6 +213,8 @@ class Metas:
 
 
 _METAS = {
+    **dict.fromkeys((*MODIFIERS, PTR), Metas.reference_meta),
+    FWD: Metas.fwd_meta,
     INT: Metas.int_meta,
     ARRAY: Metas.array_meta,
     ENUM: Metas.enum_meta,

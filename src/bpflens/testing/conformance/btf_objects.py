@@ -60,6 +60,11 @@ GOOD: dict[str, Make] = {
     "declaration_tag": lambda b: b.add_decl_tag("tag", b.add_struct("s", 4, [("a", 1, 0)])),
     "member_tag": lambda b: b.add_decl_tag("tag", b.add_struct("s", 4, [("a", 1, 0)]), 0),
     "type_tag": lambda b: b.add_ptr(b.add_type_tag("user", 1)),
+    "bits_of_a_small_enum": lambda b: (
+        b.add_enum64("e", [("A", 1)], size=1),
+        b.add_struct("s", 4, [("a", 2, 0, 32)]),
+    ),
+    "struct_behind_itself": lambda b: (b.add_struct("s", 8, [("a", 3, 0)]), b.add_ptr(2)),
     "name_with_dots": lambda b: b.add_struct(".a.b", 4, [(".", 1, 0)]),
     "section_with_digit": lambda b: b.add_datasec("1a", 4, [(b.add_var(".v", 1), 0, 4)]),
     "section_with_signs": lambda b: b.add_datasec("?a b-\xff", 4, [(b.add_var("v", 1), 0, 4)]),
@@ -99,6 +104,17 @@ BAD_TYPES: dict[str, Make] = {
     "variable_of_void": lambda b: b.add_var("v", 0),
     "variable_linkage": lambda b: b.add_var("v", 1, 3),
     "variable_of_variable": lambda b: b.add_var("v", b.add_var("w", 1)),
+    "parameter_of_qualified_nothing": lambda b: (
+        b.add_const(0),
+        b.add_func_proto(0, [("p", 2)]),
+    ),
+    "tag_behind_qualifier": lambda b: (b.add_type_tag("user", 1), b.add_const(2)),
+    "bit_field_of_odd_int": lambda b: (
+        b.add_int("i", 4, bits=7),
+        b.add_struct("s", 4, [("a", 2, 0, 3)]),
+    ),
+    "section_with_empty_variable": lambda b: b.add_datasec("s", 4, [(b.add_var("v", 1), 0, 0)]),
+    "section_with_cut_variable": lambda b: b.add_datasec("s", 4, [(b.add_var("v", 1), 0, 2)]),
     "name_with_sign": lambda b: b.add_fwd("a?"),
     "section_with_control": lambda b: b.add_datasec("a\x01", 4, [(b.add_var("v", 1), 0, 4)]),
     "section_without_name": lambda b: b.add_datasec("", 4, [(b.add_var("v", 1), 0, 4)]),
@@ -124,6 +140,10 @@ CIRCLES: dict[str, Make] = {
     "struct_in_itself": lambda b: b.add_struct("s", 4, [("a", 2, 0)]),
     "typedef_of_itself": lambda b: b.add_typedef("t", 2),
     "typedef_circle": lambda b: (b.add_typedef("t", 3), b.add_typedef("u", 2)),
+    "member_of_a_const_of_itself": lambda b: (
+        b.add_struct("s", 4, [("a", 3, 0)]),
+        b.add_const(3),
+    ),
     "const_of_itself": lambda b: b.add_const(2),
 }
 
