@@ -23,7 +23,7 @@ TAIL_CALL, REDIRECT, OUTPUT, STORAGE = (
     "tail-called through",
     "redirected through",
     "output to",
-    ("local storage"),
+    "local storage",
 )
 READ, WRITE = "value read", "value written"
 
@@ -75,6 +75,9 @@ RETURNS_VALUE = frozenset(
     if argument.use in (LOOKUP, STORAGE) and name.endswith(("_elem", "_get", "_storage"))
 )
 """Helpers whose result is the address of a map's value, or NULL."""
+
+CALLS_BACK = frozenset({"for_each_map_elem", "loop", "find_vma", "user_ringbuf_drain"})
+"""Helpers that run a function of the program, with an address on its stack if it likes."""
 
 _BY_EFFECT = {
     "writes user memory": "probe_write_user copy_to_user",

@@ -14,24 +14,11 @@ from typing import NamedTuple
 
 from bpflens.insn import effects
 from bpflens.insn import opcodes as op
+from bpflens.insn.calls import Call, call_of
 from bpflens.insn.code import Insn, is_wide
 from bpflens.insn.effects import helper_of
-from bpflens.insn.flow import Flow, call_target, flow
-from bpflens.insn.helpers import HELPER_IDS, HELPERS
+from bpflens.insn.flow import Flow, flow
 from bpflens.insn.text import CallName
-
-
-class Call(NamedTuple):
-    """A call; `number` is the helper id, BTF id or first slot, None where it is not told.
-
-    A dump tells no BTF id of a kfunc, and of a helper only what its name gives away.
-    """
-
-    at: int
-    kind: str
-    """helper, kfunc, subprogram, register"""
-    name: str
-    number: int | None
 
 
 class MapRef(NamedTuple):
@@ -125,36 +112,6 @@ def facts(
     return _Reader(insns, graph, known, xlated, call).read()
 
 
-def call_of(
-    at: int,
-    insn: Insn,
-    entries: Sequence[int] = (),
-    *,
-    xlated: bool = False,
-    call: CallName | None = None,
-) -> Call:
-    """Where the call at slot `at` goes. The rest is as for `facts`."""
-    if insn.code & op.X:
-        return Call(at, "register", "", None)
-    if insn.src == op.PSEUDO_CALL:
-        target = call_target(at, insn, entries, xlated=xlated)
-        # A lister's words for it are `+5#name`, or `+5`.
-        return Call(at, "subprogram", _named(insn, call).partition("#")[2], target)
-    if insn.src == op.PSEUDO_KFUNC_CALL:
-        return Call(at, "kfunc", _named(insn, call), None if xlated else insn.imm)
-    if xlated and not insn.imm:  # bpf_insn_prepare_dump() hides it from who may not see addresses
-        return Call(at, "helper", "", None)
-    # The kernel restores tail calls to helper 12; other numbers of a dump are distances.
-    if insn.imm in HELPERS:
-        return Call(at, "helper", f"bpf_{HELPERS[insn.imm]}", insn.imm)
-    symbol = _named(insn, call)
-    return Call(at, "helper", symbol, HELPER_IDS.get(helper_of(symbol)))
-
-
-def _named(insn: Insn, call: CallName | None) -> str:
-    return (call(insn) if call is not None else None) or ""
-
-
 class _Reader:
     """One analysis; `collecting` is off while states still change."""
 
@@ -224,6 +181,8 @@ class _Reader:
     def _step(self, at: int, insn: Insn, state: _State, wide: bool) -> None:
         kind = op.class_of(insn.code)
         if wide:
+            if insn.src == op.PSEUDO_FUNC and self.collecting:
+                self.calls.append(Call(at, "callback", "", at + 1 + insn.imm))
             _put(state, insn.dst, self._loaded(at, insn))
         elif kind in (op.ALU, op.ALU64):
             self._arithmetic(at, insn, state)
@@ -302,7 +261,9 @@ class _Reader:
             return
         self._access(at, insn, insn.dst, state, effects.WRITE)
         base = state.get(insn.dst)
-        if isinstance(base, _Stack):
+        if base is None:  # it may be somewhere on the stack
+            _forget(state, _Numbers)
+        elif isinstance(base, _Stack):
             where = base.off + insn.off
             for slot in range(where - 7, where + 8):
                 if slot < 0:
@@ -351,6 +312,10 @@ class _Reader:
             if name in effects.EFFECTS:
                 self.effects.append(Effect(at, effects.EFFECTS[name], made.name))
         _clobber(state)
+        # Whoever was handed the stack may have written to it: a helper numbers, our own functions
+        # (callbacks too) also addresses.
+        own = made.kind in ("subprogram", "register") or name in effects.CALLS_BACK
+        _forget(state, object if own else _Numbers)
         _put(state, 0, result)
 
     def _use(self, at: int, held: _Map | _Value, use: str) -> None:
@@ -368,6 +333,11 @@ def _put(state: _State, reg: int, value: _Known | None) -> None:
         state.pop(reg, None)
     else:
         state[reg] = value
+
+
+def _forget(state: _State, kind: type) -> None:
+    for slot in [place for place, held in state.items() if place < 0 and isinstance(held, kind)]:
+        del state[slot]
 
 
 def _clobber(state: _State) -> None:

@@ -12,9 +12,10 @@ from bpflens.btf.parse import Btf
 from bpflens.btf.types import Func
 from bpflens.errors import BpflensError, Denied
 from bpflens.insn import opcodes as op
+from bpflens.insn.calls import call_of
 from bpflens.insn.code import Insn, decode, encode
 from bpflens.insn.effects import helper_of
-from bpflens.insn.facts import Facts, call_of, facts
+from bpflens.insn.facts import Facts, facts
 from bpflens.insn.flow import Flow, flow
 from bpflens.insn.helpers import HELPER_IDS
 from bpflens.insn.listing import FuncInfo, LineInfo, Row, func_infos, kernel_calls, line_infos, rows

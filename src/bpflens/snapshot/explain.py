@@ -63,18 +63,20 @@ def _grouped(items: Iterable[T], key: Callable[[T], K]) -> dict[K, list[T]]:
 
 
 def _calls(code: Code) -> Iterator[Told]:
-    order = ("helper", "kfunc", "subprogram", "register")
-    for kind in order:
+    for kind in ("helper", "kfunc", "subprogram", "callback", "register"):
         calls = [call for call in code.facts.calls if call.kind == kind]
         for name, made in _grouped(calls, lambda call: _called(code, call)).items():
             number = HELPER_IDS.get(name.removeprefix("bpf_")) if kind == "helper" else None
-            if kind == "subprogram":
+            about, what = kind, "called"
+            if kind in ("subprogram", "callback"):
                 number = made[0].number
-            yield kind, name or None, "called", number, [call.at for call in made]
+            if kind == "callback":
+                about, what = "subprogram", "handed over, to be called back"
+            yield about, name or None, what, number, [call.at for call in made]
 
 
 def _called(code: Code, call: Any) -> str:
-    if call.kind == "subprogram":
+    if call.kind in ("subprogram", "callback"):
         return code.function(call.number)
     helper = helper_of(call.name)
     return f"bpf_{helper}" if call.kind == "helper" and helper in HELPER_IDS else call.name

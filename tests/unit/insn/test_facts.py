@@ -7,7 +7,8 @@ import pytest
 from bpflens.insn import Insn
 from bpflens.insn import effects as e
 from bpflens.insn.asm import assemble_insns
-from bpflens.insn.facts import Call, Effect, MapRef, Return, Stack, facts
+from bpflens.insn.calls import Call
+from bpflens.insn.facts import Effect, MapRef, Return, Stack, facts
 from bpflens.insn.helpers import HELPER_IDS
 
 LOOKUP = """
@@ -49,6 +50,58 @@ def test_an_address_survives_the_stack_and_other_registers() -> None:
 def test_an_overwritten_address_is_forgotten() -> None:
     text = LOOKUP + "*(u64 *)(r10 -16) = r0\n*(u8 *)(r10 -12) = 1\nr7 = *(u64 *)(r10 -16)\n"
     assert uses(text + "*(u64 *)(r7 +0) = 1\nout: exit") == [(5, 5, e.LOOKUP)]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        "r1 = r10\nr1 += -8\nr2 = 8\ncall probe_read_kernel",
+        "r2 = r10\nr2 += r6\n*(u64 *)(r2 +0) = r6",  # somewhere on the stack
+        "r1 = r10\nr1 += -8\ncall sub",
+    ],
+)
+def test_a_number_on_the_stack_is_not_known_once_somebody_may_have_written_there(
+    between: str,
+) -> None:
+    text = f"""
+        r6 = *(u64 *)(r1 +0)
+        r7 = 7
+        *(u64 *)(r10 -8) = r7
+        {between}
+        r0 = *(u64 *)(r10 -8)
+        exit
+        sub: r0 = 1
+        exit
+    """
+    (told,) = facts(assemble_insns(text)).returns
+    assert told.values is None
+
+
+def test_a_function_that_was_called_may_have_changed_an_address_on_the_stack() -> None:
+    text = (
+        LOOKUP
+        + """
+        *(u64 *)(r10 -16) = r0
+        r1 = r10
+        r1 += -16
+        call sub
+        r7 = *(u64 *)(r10 -16)
+        *(u64 *)(r7 +0) = 1
+        out: r0 = 0
+        exit
+        sub: r0 = 1
+        exit
+    """
+    )
+    assert uses(text) == [(5, 5, e.LOOKUP)]
+
+
+def test_a_callback_is_told_where_it_is_handed_over() -> None:
+    text = "r2 = func turn\ncall loop\nexit\nturn: r0 = 1\nexit"
+    calls = facts(assemble_insns(text)).calls
+    assert [(call.at, call.kind, call.number) for call in calls] == [
+        (0, "callback", 4), (2, "helper", HELPER_IDS["loop"]),
+    ]  # fmt: skip
 
 
 def test_where_ways_differ_nothing_is_said() -> None:
