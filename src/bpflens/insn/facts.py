@@ -227,7 +227,9 @@ class _Reader:
             _put(state, dst, moved if keeps else None)
             return
         old = state.get(dst)
-        if op.class_of(code) == op.ALU64 and operation in (op.ADD, op.SUB):
+        # What is left of an address after a register is taken from it may be a mere distance.
+        stays = operation == op.ADD or (operation == op.SUB and not code & op.X)
+        if op.class_of(code) == op.ALU64 and stays:
             if isinstance(old, _Stack) and not code & op.X:
                 moved_stack = _Stack(old.off + (imm if operation == op.ADD else -imm))
                 self._reach(at, moved_stack.off)

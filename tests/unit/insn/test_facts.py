@@ -104,6 +104,21 @@ def test_a_callback_is_told_where_it_is_handed_over() -> None:
     ]  # fmt: skip
 
 
+def test_the_distance_of_two_addresses_is_no_address() -> None:
+    text = (
+        LOOKUP
+        + """
+        r3 = r0
+        r3 += 8
+        r3 -= r0
+        r6 += r3
+        *(u64 *)(r6 +0) = 1
+        out: exit
+    """
+    )
+    assert uses(text) == [(5, 5, e.LOOKUP)]
+
+
 def test_where_ways_differ_nothing_is_said() -> None:
     text = """
         r1 = map_fd 5
