@@ -288,7 +288,9 @@ class Attachments(Choices):
         return self.step(Cmd.PROG_QUERY, record, names=names, buffers=buffers, ids=ids)
 
     def task_fd_query(self) -> Step:
-        names = [Named(0, "pid", 0), Named(4, "fd", self.pick(PERF, self.link()[0], *SURROUNDINGS))]
+        found = [t.step for t in self.things if t.kind == "link" and t.type == P.RAW_TRACEPOINT]
+        of = self.pick(PERF, self.link()[0], *found[-8:], *SURROUNDINGS)
+        names = [Named(0, "pid", 0), Named(4, "fd", of)]
         if self.rarely(0.1):
             names.pop(0)
         size = self.pick(0, 1, 5, 12, 64)

@@ -31,6 +31,7 @@ from bpflens.abi.record import Record
 from bpflens.btf.build import BtfBuilder
 from tests.twin.attachments import Attachments
 from tests.twin.choices import SURROUNDINGS, Thing
+from tests.twin.debug import Debug
 from tests.twin.programs import Programs
 from tests.twin.steps import Buffer, Ids, Named, Step
 from tests.twin.types import Types
@@ -47,6 +48,7 @@ PER_CPU = (T.PERCPU_HASH, T.PERCPU_ARRAY, T.LRU_PERCPU_HASH, T.PERCPU_CGROUP_STO
 HASHES = (T.HASH, T.PERCPU_HASH, T.LRU_HASH, T.LRU_PERCPU_HASH, T.HASH_OF_MAPS)
 KEYLESS = (T.QUEUE, T.STACK, T.BLOOM_FILTER, T.RINGBUF, T.USER_RINGBUF, T.ARENA)
 ZERO_SEED = 64
+PATH_FD = 1 << 14
 
 SHAPES: dict[int, tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
     # key sizes, value sizes, max_entries, flags that work
@@ -88,7 +90,7 @@ INTERESTING = (0, 1, 2, 3, 4, 5, 7, 8, 16, 64, 255, 256, 512, 4096, 32768, 0x7FF
 INFO_SIZE = {"map": 104, "prog": 232, "btf": 32, "link": 64, "other": 32}
 
 
-class Generator(Attachments):
+class Generator(Attachments, Debug):
     """Writes a story. Whether a step works is not known to it, only hoped."""
 
     def __init__(self, seed: int, cpus: int) -> None:
@@ -108,6 +110,8 @@ class Generator(Attachments):
             (14, self.batch),
             (9, self.prog_load),
             (3, self.btf_load),
+            (2, self.functions_btf),
+            (7, self.debug_load),
             (14, self.info),
             (4, self.by_id),
             (3, self.next_id),
@@ -498,7 +502,7 @@ class Generator(Attachments):
         ids: list[Ids],
         ignore: list[tuple[int, int, int]],
     ) -> None:
-        """Ask for map_ids, prog_tags or func_info too."""
+        """Ask for map_ids, func_info, line_info or prog_tags too."""
         info = buffers[0]
         if self.rarely(0.4):
             count = self.pick(1, 2, 8)
@@ -506,6 +510,15 @@ class Generator(Attachments):
             info.names.append(Named(56, "ptr", len(buffers)))
             ids.append(Ids(len(buffers), 0, "map", 4, count))
             buffers.append(Buffer(bytes(4 * count)))
+        for at, size in ((132, 8), (172, 16)):  # func_info, line_info
+            if self.rarely(0.7):
+                continue
+            count = self.pick(1, 2, 8)
+            data[at : at + 4] = size.to_bytes(4, "little")
+            where, pointer = (144, 136) if size == 8 else (148, 152)
+            data[where : where + 4] = count.to_bytes(4, "little")
+            info.names.append(Named(pointer, "ptr", len(buffers)))
+            buffers.append(Buffer(bytes(size * count)))
         if self.rarely(0.3):
             data[180:184] = (1).to_bytes(4, "little")
             info.names.append(Named(184, "ptr", len(buffers)))
@@ -561,17 +574,26 @@ class Generator(Attachments):
     def pin(self) -> Step:
         path = self.path()
         self.pins.append(path)
-        fd, _thing = self.fd(self.random.choice(("map", "prog", "btf", "link")))
+        made = [t.kind for t in self.things if t.kind != "btf" or self.rarely()]
+        fd, _thing = self.fd(self.random.choice(made or ["map"]))
         names = [Named(8, "fd", fd)]
         self.pointer(names, 0, 0)
-        record = ObjPath(file_flags=self.pick(0, 0, 0, 0, 8, 1))
+        record = ObjPath(file_flags=self.pick(0, 0, 0, 0, 0, 0, 8, 1, PATH_FD))
+        if self.rarely(0.05) or record.file_flags == PATH_FD:
+            names.append(Named(16, "fd", self.pick(*SURROUNDINGS)))
+            path = path.removeprefix(b"/sys/fs/bpf/")
         return self.step(Cmd.OBJ_PIN, record, names=names, buffers=[Buffer(path + b"\0")])
 
     def get(self) -> Step:
         names: list[Named] = []
         self.pointer(names, 0, 0)
-        record = ObjPath(file_flags=self.pick(0, 0, 0, 8, 16, 24, 1), bpf_fd=self.pick(0, 0, 0, 1))
-        buffers = [Buffer(self.path() + b"\0")]
+        flags = self.pick(0, 0, 0, 0, 8, 16, 24, 1, PATH_FD)
+        record = ObjPath(file_flags=flags, bpf_fd=1 if self.rarely() else 0)
+        path = self.path()
+        if self.rarely(0.05) or flags == PATH_FD:
+            names.append(Named(16, "fd", self.pick(*SURROUNDINGS)))
+            path = path.removeprefix(b"/sys/fs/bpf/")
+        buffers = [Buffer(path + b"\0")]
         step = self.step(Cmd.OBJ_GET, record, names=names, buffers=buffers, makes="other")
         self.made("other")
         return step

@@ -9,6 +9,7 @@ from bpflens.abi.attrs import ObjPath
 from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.abi.infos import TokenInfo
 from bpflens.engine.call import Call, command, err
+from bpflens.engine.cgroups import Cgroup
 from bpflens.engine.creds import Creds, UserNs
 from bpflens.engine.files import O_RDONLY, O_RDWR, O_WRONLY, Node
 from bpflens.engine.objects import ACCESS, Object, access_mode, open_object
@@ -221,8 +222,20 @@ def _place(call: Call, attr: ObjPath) -> tuple[Directory, str]:
         raise err(errno.ENOENT)
     start = None
     if attr.file_flags & MapFlag.PATH_FD and not path.startswith(b"/") and attr.path_fd != -100:
-        start = call.task.files.get(attr.path_fd, Directory, errno.ENOTDIR)
+        start = _folder(call, attr.path_fd)
     return resolve(call.task, path, start)
+
+
+def _folder(call: Call, fd: int) -> Directory:
+    """The directory behind an fd; in a cgroup there is nothing that could be meant."""
+    node = call.task.files.get(fd, Node)
+    if isinstance(node, Cgroup):
+        if node.gone:
+            raise err(errno.ENOENT)
+        return Directory(call.engine)
+    if not isinstance(node, Directory):
+        raise err(errno.ENOTDIR)
+    return node
 
 
 @command(Cmd.OBJ_PIN, ObjPath)

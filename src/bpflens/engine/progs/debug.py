@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _LONGEST_RECORD = 252
 """MAX_FUNCINFO_REC_SIZE, MAX_LINEINFO_REC_SIZE."""
+_FUNC_SIZE_AT, _LINE_SIZE_AT = 76, 92
+"""Offsets of func_info_rec_size and line_info_rec_size."""
 _ON_THROW = "exception_callback:"
 _FUNC = struct.Struct("<II")
 _LINE = struct.Struct("<IIII")
@@ -52,7 +54,7 @@ class Debug:
             for at in range(attr.func_info_cnt):
                 record = self._record(
                     attr.func_info + at * attr.func_info_rec_size,
-                    attr.func_info_rec_size, FUNC_INFO,
+                    attr.func_info_rec_size, FUNC_INFO, _FUNC_SIZE_AT,
                 )  # fmt: skip
                 where, type_id = _FUNC.unpack(record)
                 if (at == 0 and where) or where <= last:
@@ -75,8 +77,9 @@ class Debug:
         pending = list(starts)
         for at in range(attr.line_info_cnt):
             record = self._record(
-                attr.line_info + at * attr.line_info_rec_size, attr.line_info_rec_size, LINE_INFO
-            )
+                attr.line_info + at * attr.line_info_rec_size,
+                attr.line_info_rec_size, LINE_INFO, _LINE_SIZE_AT,
+            )  # fmt: skip
             where, file, line, column = _LINE.unpack(record)
             if where <= last or where >= len(insns) or not insns[where].code:
                 raise err(errno.EINVAL)
@@ -117,10 +120,14 @@ class Debug:
             if where and self._type(type_id).linkage == t.Func.GLOBAL  # type: ignore[attr-defined]
         )
 
-    def _record(self, at: int, size: int, known: int) -> bytes:
-        """One record; what is longer than ours must end in zeros. bpf_check_uarg_tail_zero()."""
+    def _record(self, at: int, size: int, known: int, told_at: int) -> bytes:
+        """One record; what is longer than ours must end in zeros, else our size is told.
+
+        bpf_check_uarg_tail_zero().
+        """
         data = self._call.mem.read(at, size)
         if any(data[known:]):
+            self._call.put_u32(told_at, known)
             raise err(errno.E2BIG)
         return data[:known]
 

@@ -224,6 +224,8 @@ class Machine:
             n + 1 + self.insns[n].imm for n in range(function, end) if is_pseudo_call(self.insns[n])
         }
         for callee in callees:
+            if callee == self.functions.on_throw:
+                raise err(errno.EINVAL)
             self.check_depth(callee, above, depth + 1)
 
     def helper(self, path: Path, number: int) -> object:
