@@ -88,7 +88,7 @@ class Matcher:
         for loaded in self.system.programs():
             with loaded:
                 try:
-                    yield from self._matches(loaded)
+                    yield from surest([*self._matches(loaded)])
                 except NotFound:
                     continue
                 except (BpflensError, OSError) as error:
@@ -152,6 +152,13 @@ class Matcher:
             insns_same,
             missing,
         )
+
+
+def surest(found: list[MatchRecord]) -> Iterator[MatchRecord]:
+    """Without programs of the file of which less speaks than of another, as its twin in a copy."""
+    for record in found:
+        if not any(set(record.by) < set(other.by) for other in found):
+            yield record
 
 
 def source_lines(code: Code) -> set[SourceLine]:

@@ -13,7 +13,7 @@ from bpflens.present.code import explanation, listing, machine_listing, remark
 from bpflens.snapshot import machine
 from bpflens.snapshot.code import Code
 from bpflens.snapshot.explain import statements
-from bpflens.snapshot.match import Key, in_order
+from bpflens.snapshot.match import Key, MatchRecord, in_order, surest
 from bpflens.snapshot.names import Names
 from tests.unit.scripted import Kernel
 from tests.unit.scripted_code import BASE, MAIN, code_kernel
@@ -180,3 +180,16 @@ def test_what_stands_in_the_same_order_is_counted() -> None:
     # An instruction that may have been adapted stands for two keys.
     assert found("aBc", "aA", "bB", "cC") == 3
     assert found("AaA", "aA", "aA") == 2
+
+
+def test_a_program_of_the_file_of_which_less_speaks_is_left_out() -> None:
+    def told(program: str, *by: str) -> MatchRecord:
+        none = (None, None, None, None)
+        return MatchRecord(1, "xdp", "main", "", program, "xdp", [*by], *none, missing={})
+
+    twins = [told("main", "tag", "instructions"), told("copy", "instructions", "tag")]
+    assert [*surest(twins)] == twins
+    assert [*surest([*twins, told("old", "instructions")])] == twins
+    assert [*surest([told("by_tag", "tag"), told("by_btf", "BTF")])] == [
+        told("by_tag", "tag"), told("by_btf", "BTF"),
+    ]  # fmt: skip
