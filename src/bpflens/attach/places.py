@@ -114,6 +114,9 @@ class Places:
     @cached_property
     def closed(self) -> Closed:
         """What there is in mount namespaces that no process lets us into."""
+        return self._closed()
+
+    def _closed(self) -> Closed:
         told = Closed([], [])
         known = {self.own_mntns, *(each.mntns for each in self.processes if not each.hidden)}
         for pid, _, mntns, hidden, _ in self.processes:
@@ -132,9 +135,13 @@ class Places:
     @cached_property
     def closed_netns(self) -> list[int]:
         """The network namespaces to which only hidden processes and their mounts lead."""
-        there = {each.netns for each in self.processes}
-        there |= {mount.netns for mount in self.closed.mounts}
-        return sorted(inode for inode in there - {each.inode for each in self.netns} if inode)
+        inside = {each.netns for each in self.processes}
+        there = inside | {mount.netns for mount in self.closed.mounts}
+        there -= {None, *(each.inode for each in self.netns)}
+        if there:  # it may have been mounted, or unmounted, since we read what is mounted
+            there -= {mount.netns for mount in self._mounts("/proc/self", self.own_mntns, "")}
+            there &= inside | {mount.netns for mount in self._closed().mounts}
+        return sorted(inode for inode in there if inode)
 
     @cached_property
     def mounts(self) -> list[Mount]:

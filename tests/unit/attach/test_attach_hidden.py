@@ -11,7 +11,7 @@ from bpflens.abi.rows import TaskRow
 from bpflens.attach import pins
 from bpflens.attach.everything import find
 from bpflens.attach.pins import Pins
-from bpflens.attach.places import Places
+from bpflens.attach.places import Closed, Mount, Places
 from bpflens.attach.processes import Process
 from bpflens.attach.record import Failure
 from bpflens.engine.creds import Cap, Creds
@@ -99,6 +99,14 @@ def test_a_network_namespace_that_only_it_is_in_cannot_be_entered() -> None:
     other.netns = host.shy.netns
     assert host.places().closed_netns == []
     assert failures(host.places()) == []
+
+
+def test_one_that_is_unmounted_meanwhile_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    places = Host().places()
+    mount = Mount("nsfs", "0:4", "net:[77]", "/run/netns/x", 1, "/proc/1/root/run/netns/x")
+    told = iter([Closed([mount], []), Closed([], [])])
+    monkeypatch.setattr(places, "_closed", lambda: next(told))
+    assert places.closed_netns == []
 
 
 @pytest.mark.parametrize("bulk", [True, False])
