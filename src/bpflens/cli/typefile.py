@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from bpflens.errors import BpflensError, NotFound
+from bpflens.errors import BpflensError, Denied, NotFound
 from bpflens.model.parts import Missing
 from bpflens.model.system import System
 
@@ -27,7 +27,7 @@ def kernel_types(system: System) -> Btf:
 def read_types(system: System, path: str, base: str | None = None) -> Btf:
     """The types in a file; `base` is what they continue: another file, or `vmlinux`.
 
-    Raises NotFound, FormatError, BpflensError.
+    Raises NotFound, Denied, FormatError, BpflensError.
     """
     from bpflens.btf import Btf
     from bpflens.btf.elf import is_elf, section
@@ -49,7 +49,7 @@ def read_types(system: System, path: str, base: str | None = None) -> Btf:
 
 def content(path: str) -> bytes:
     """A file's bytes; of one that begins neither as ELF nor as BTF does, which may have no end, the
-    first. Raises NotFound, BpflensError.
+    first. Raises NotFound, Denied, BpflensError.
     """
     try:
         with open(path, "rb") as file:
@@ -57,5 +57,7 @@ def content(path: str) -> bytes:
             return data + file.read(MAX_FILE) if data.startswith(_BEGINNINGS) else data
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {path}") from error
+    except PermissionError as error:
+        raise Denied(f"{path} cannot be read", "read permission on the file") from error
     except OSError as error:
         raise BpflensError(f"{path} cannot be read: {error.strerror}") from error

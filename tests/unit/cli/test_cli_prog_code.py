@@ -8,6 +8,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -203,3 +204,15 @@ def test_what_is_no_file_or_has_no_end_is_no_object(cli: Cli, path: str, said: s
     assert (ran.status, ran.out) == (1, "")
     assert said in ran.err
     assert "Errno" not in ran.err
+
+
+def test_an_object_that_may_not_be_read_is_denied(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: str, mode: str) -> NoReturn:
+        raise PermissionError(13, "Permission denied", path)
+
+    monkeypatch.setattr("bpflens.cli.typefile.open", refused, raising=False)
+    ran = cli("prog", "match", "x.o")
+    assert (ran.status, ran.out) == (4, "")
+    assert "needs read permission on the file" in ran.err
