@@ -38,19 +38,36 @@ SCENES = ("demo", "empty")
 def _scene(name: str) -> Doors:
     """The doors of the engine, as the task sees it that a scene returns. Raises UsageError."""
     if name in SCENES:
-        scene = importlib.import_module(f"bpflens.testing.scenes.{name}").scene
-    else:
-        import runpy
+        found: Doors = importlib.import_module(f"bpflens.testing.scenes.{name}").scene().doors()
+        return found
+    if not os.path.isfile(name):
+        raise UsageError(
+            f"there is no scene {name!r}: give {', '.join(SCENES)}, or a Python file that "
+            "defines scene()"
+        )
+    import runpy
 
-        try:
-            scene = runpy.run_path(name)["scene"]
-        except (OSError, KeyError) as error:
-            raise UsageError(
-                f"there is no scene {name!r}: give {', '.join(SCENES)}, or a Python file that "
-                "defines scene()"
-            ) from error
-    found: Doors = scene().doors()
-    return found
+    from bpflens.engine.tasks import Task
+
+    try:
+        scene = runpy.run_path(name).get("scene")
+        task = scene() if callable(scene) else None
+    except Exception as error:  # whatever a user's own file may raise
+        reason = f"{type(error).__name__}: {error}"
+        raise UsageError(f"{_place(error, name)}: {reason}") from error
+    if not isinstance(task, Task):
+        raise UsageError(f"{name} does not define a scene() that returns a task of an engine")
+    return task.doors()
+
+
+def _place(error: Exception, path: str) -> str:
+    """The file, and the last of its lines on the way to an error."""
+    place, frame = path, error.__traceback__
+    while frame:
+        if frame.tb_frame.f_code.co_filename == path:
+            place = f"{path}, line {frame.tb_lineno}"
+        frame = frame.tb_next
+    return place
 
 
 def open(on: str = "linux") -> System:

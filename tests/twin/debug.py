@@ -120,10 +120,10 @@ class Debug(Choices):
         data = bytearray()
         for row in rows:
             data += struct.pack(layout, *row).ljust(size + max(more, 0), b"\0")
-        if more > 0 and self.rarely(0.2):
+        if data and more > 0 and self.rarely(0.2):
             data[-1] = 1
-        if self.rarely(0.1):
-            at = self.random.randrange(len(data) // 4 or 1) * 4
+        if data and self.rarely(0.1):
+            at = self.random.randrange(len(data) // 4) * 4
             data[at : at + 4] = self.pick(0, 1, 2, 3, 4, 6, 99).to_bytes(4, "little")
         return size + more, len(rows), bytes(data) or bytes(8)
 

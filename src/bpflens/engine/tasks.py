@@ -198,6 +198,8 @@ class Task:
 
     def fork(self, creds: Creds | None = None, comm: str = "") -> Task:
         """A child that shares every open file description, and is in the same namespaces."""
+        if self.pid not in self.engine.tasks:
+            raise err(errno.ESRCH)
         child = self.engine.task(creds=creds or self.creds, comm=comm or self.comm)
         for fd in list(child.files.files):
             child.files.close(fd)
@@ -207,11 +209,12 @@ class Task:
         return child
 
     def exit(self) -> None:
-        """Close everything and leave."""
+        """Close everything and leave; nothing can be opened from here on."""
         for mapping in self.mappings:
             mapping.close()
         for fd in list(self.files.files):
             self.files.close(fd)
+        self.files = FdTable(0)
         if self.engine.tasks.pop(self.pid, None):
             self._netns.drop()
             self._mntns.drop()

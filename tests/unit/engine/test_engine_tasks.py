@@ -289,3 +289,13 @@ def test_what_is_listed_is_there(engine: Engine) -> None:
             ways = partial(host.readlink, path), partial(host.read, path)
             assert None in [refused(way) for way in ways] or name in ("pin", "blue"), path
     assert files > 50
+
+
+def test_a_process_that_is_gone_has_no_children_and_makes_nothing(engine: Engine) -> None:
+    task = engine.task()
+    map(Calls(task))
+    task.exit()
+    assert live(engine, "map") == 0
+    assert refused(task.fork) == errno.ESRCH
+    assert refused(lambda: map(Calls(task))) == errno.EMFILE
+    task.exit()
