@@ -1,4 +1,7 @@
-"""A flow graph for people and programs: lines, DOT, plain data."""
+"""A flow graph for people and programs: lines, DOT, plain data.
+
+A block that calls a function many times has an edge for each call; people are shown one.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,7 @@ def as_text(flow: Flow, name: Name = _number, body: Lines | None = None) -> Iter
         if block.function != function:
             function = block.function
             yield f"{name(flow.functions[function])}:"
-        ways = [f"{edge.kind} {edge.target}" for edge in leaving.get(block.start, ())]
+        ways = dict.fromkeys(f"{edge.kind} {edge.target}" for edge in leaving.get(block.start, ()))
         marks = ["loop header"] * (block.start in headers) + ["never reached"] * (
             not block.reachable
         )
@@ -81,8 +84,9 @@ def as_dot(flow: Flow, name: Name = _number, body: Lines | None = None) -> Itera
         yield f'    b{block.start} [label="{label}"{gray}];'
     if function >= 0:
         yield "  }"
-    for edge in flow.edges:
-        yield f"  b{edge.source} -> b{edge.target}{_STYLES[edge.kind]};"
+    yield from dict.fromkeys(
+        f"  b{edge.source} -> b{edge.target}{_STYLES[edge.kind]};" for edge in flow.edges
+    )
     yield "}"
 
 

@@ -182,3 +182,10 @@ def test_a_call_whose_number_the_kernel_hides_goes_by_its_distance() -> None:
     call = Insn(op.HELPER_CALL, src=op.PSEUDO_CALL, off=4)
     assert call_target(1, call, [0, 6], xlated=True) == 6
     assert call_target(1, call._replace(imm=1, off=99), [0, 6], xlated=True) == 6
+
+
+def test_many_calls_of_one_function_are_one_line() -> None:
+    graph = flow(assemble_insns("call sub\ncall sub\nexit\nsub: exit"))
+    assert [line for line in as_dot(graph) if "->" in line] == ['  b0 -> b3 [style="dashed"];']
+    assert "  0-2 -> call 3" in [*as_text(graph)]
+    assert len(as_data(graph)["edges"]) == 2
