@@ -4,9 +4,19 @@ from __future__ import annotations
 
 import sys
 
+INTERRUPTED = 130
+"""128 + SIGINT, as a shell reports it."""
+
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; returns the exit status."""
+    try:
+        return _main(arguments)
+    except KeyboardInterrupt:  # also while modules are imported
+        return INTERRUPTED
+
+
+def _main(arguments: list[str] | None) -> int:
     ours = arguments is None  # the process
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments in (["--version"], ["-V"]):  # before the imports that a real command needs

@@ -40,7 +40,6 @@ exit status: 0 ok, 1 failed or incomplete, 2 usage, 3 not found, 4 not permitted
 
 BROKEN_PIPE = 141
 """128 + SIGPIPE, as a shell reports a program that wrote into a closed pipe."""
-INTERRUPTED = 130
 
 
 def parser(arguments: list[str] | None = None) -> argparse.ArgumentParser:
@@ -90,8 +89,6 @@ def _parsed(arguments: list[str]) -> int:
         return _run(options)
     except SystemExit as stop:  # argparse: help (0) or usage (2)
         return stop.code if isinstance(stop.code, int) else 2
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 def unwritable(error: OSError, said: bool = False) -> int:

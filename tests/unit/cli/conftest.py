@@ -10,7 +10,7 @@ import pytest
 
 from bpflens import connect
 from bpflens.abi.enums import MapType
-from bpflens.cli.app import run
+from bpflens.cli import main
 from bpflens.cli.record import sweep
 from bpflens.model.system import System
 from bpflens.port.cassette import Recorder
@@ -55,7 +55,7 @@ def cli(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def call(*words: str) -> Result:
         kernel.log.clear()
-        status = run(list(words))
+        status = main(list(words))
         assert kernel.fds == {}
         return Result(status, *capsys.readouterr())
 

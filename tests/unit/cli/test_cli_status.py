@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import errno
+import importlib
 import json
 from pathlib import Path
 
 import pytest
 
 from bpflens.abi.enums import Cmd
+from bpflens.cli import main
 from bpflens.cli.app import run
 from tests.unit.cli.conftest import Cli
 from tests.unit.scripted import Kernel
@@ -264,3 +266,11 @@ def test_an_interrupt_ends_with_130(cli: Cli, kernel: Kernel) -> None:
 
     kernel.before = interrupt
     assert cli("prog", "list") == (130, "", "")
+
+
+def test_an_interrupt_at_the_first_moment_ends_with_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(name: str) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib, "import_module", interrupt)
+    assert main(["prog", "list"]) == 130
