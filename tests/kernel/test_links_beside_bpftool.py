@@ -149,4 +149,5 @@ def test_fdinfo_alone_tells_where_a_link_is(bench: Bench) -> None:
                 continue
             ours, theirs = attachment(targets, told), attachment(targets, whole)
             assert (ours.kind, ours.attach_type) == (theirs.kind, theirs.attach_type)
-            assert ours.target == theirs.target
+            # Before 6.3 fdinfo has not what is traced.
+            assert "target" in ours.missing or ours.target == theirs.target

@@ -100,7 +100,9 @@ def _raw_tracepoint(targets: Targets, link: LinkFacts) -> Place:
 def _tracing(targets: Targets, link: LinkFacts) -> Place:
     # A program that replaces a function has no expected_attach_type, which is what is told.
     kind = {0: "freplace", AttachType.LSM_MAC: "lsm"}.get(link.attach_type or 0, "tracing")
-    instead = f"type {link.target_btf_id} of BTF object {link.target_obj_id}"
+    instead = "a function"
+    if link.target_btf_id:
+        instead = f"type {link.target_btf_id} of BTF object {link.target_obj_id}"
     found = targets.function(link)
     if kind == "lsm" and isinstance(found, str):
         found = found.removeprefix(LSM)
