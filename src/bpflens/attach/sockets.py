@@ -93,10 +93,14 @@ def uses(rows: list[OpenFile]) -> Iterable[Use]:
 
 def target(places: Places, socket: SocketRow) -> str:
     """A socket in words: `udp 127.0.0.1:53`, `tcp [::1]:80@blue`, `unix /run/x`, `packet eth0`."""
-    return f"{_bound(places, socket)}{places.netns_of(socket.netns).suffix}"
+    if socket.family == _PACKET and socket.ifindex:
+        device = places.devices.get((socket.netns, socket.ifindex))
+        if device:  # its name is with its namespace
+            return f"packet {device}"
+    return f"{_bound(socket)}{places.netns_of(socket.netns).suffix}"
 
 
-def _bound(places: Places, socket: SocketRow) -> str:
+def _bound(socket: SocketRow) -> str:
     if socket.family in (_INET, _INET6):
         return _internet(socket)
     if socket.family == _UNIX:
@@ -104,10 +108,7 @@ def _bound(places: Places, socket: SocketRow) -> str:
         # An abstract name begins with a NUL, for which ss(8) and others write @.
         return f"unix {name.replace(chr(0), '@')}" if name else f"unix socket:[{socket.inode}]"
     if socket.family == _PACKET:
-        if not socket.ifindex:
-            return "packet (every device)"
-        device = places.devices.get((socket.netns, socket.ifindex))
-        return f"packet {device or f'device {socket.ifindex}'}"
+        return f"packet device {socket.ifindex}" if socket.ifindex else "packet (every device)"
     family = _FAMILIES.get(socket.family, f"family {socket.family}")
     return f"{family} socket:[{socket.inode}]"
 

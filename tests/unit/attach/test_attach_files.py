@@ -176,6 +176,15 @@ def test_sockets_have_words(socket: SocketRow, words: str) -> None:
     assert sockets.target(places, socket).endswith("@12345")
 
 
+def test_a_device_elsewhere_has_its_namespace_once() -> None:
+    engine = Engine()
+    other = engine.task()
+    inode = other.unshare_net().inode
+    places = Places(System(engine.task().doors()))
+    socket = SocketRow(family=17, ifindex=1, netns=inode)
+    assert sockets.target(places, socket) == f"packet lo@{inode}"
+
+
 def test_a_file_system_is_walked_once_and_as_a_whole() -> None:
     def mount(device: str, root: str, mntns: int = 1) -> Mount:
         return Mount("bpf", device, root, f"/at{root}", mntns, f"/reach{mntns}{root}")
