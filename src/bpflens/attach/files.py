@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -38,6 +39,7 @@ _NAMES = {
 }
 """What readlink of /proc/PID/fd/N says (anon_inode_getfd()); None: fdinfo tells which object."""
 
+_PROCFS = re.compile(rb"^.* - proc .*$", re.MULTILINE)
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"
 """PROC_PID_INIT_INO."""
 
@@ -158,11 +160,15 @@ def _file(places: Places, process: Process, fd: int) -> OpenFile | None:
 
 
 def _elsewhere(places: Places) -> Missing | None:
-    """Both ways show the processes of our own PID namespace and of those below it."""
+    """Both ways show the processes of our own PID namespace and of those below it; procfs, if it is
+    mounted so, those alone that we may look into (proc(5), hidepid)."""
+    host = places.host
     try:
-        own = places.host.readlink("/proc/self/ns/pid")
+        if host.readlink("/proc/self/ns/pid") != _FIRST_PID_NAMESPACE:
+            return Missing(Reason.RESTRICTED, "processes outside of our PID namespace are not seen")
+        procfs = b"\n".join(_PROCFS.findall(host.read("/proc/self/mountinfo")))
+        if b"hidepid=" in procfs and ("1", True) not in host.listdir("/proc"):
+            return Missing(Reason.RESTRICTED, "procfs shows no processes of others (hidepid)")
     except OSError:
         return None
-    if own == _FIRST_PID_NAMESPACE:
-        return None
-    return Missing(Reason.RESTRICTED, "processes outside of our PID namespace are not seen")
+    return None

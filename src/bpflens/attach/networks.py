@@ -115,6 +115,8 @@ def _closed(places: Places) -> Iterator[Failure]:
     if places.unseen:
         needs = f"{places.unseen} of them: needs CAP_SYS_PTRACE, or their own user"
         yield Failure("network", "namespaces of hidden processes", needs)
+    if elsewhere := places.files.elsewhere:
+        yield Failure("network", "namespaces of other processes", str(elsewhere))
     for inode in places.closed_netns:
         why = "it cannot be entered: only processes that are hidden from us lead there"
         yield Failure("network", f"netns {inode}", why)

@@ -53,6 +53,9 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
             if places.loaded(*types):
                 yield Failure(kind, "sockets", error)
         return
+    for kind, types in KINDS.items():
+        if files.elsewhere and places.loaded(*types):
+            yield Failure(kind, "sockets of other processes", str(files.elsewhere))
     for use in uses(files.rows):
         yield Attachment(
             use.prog_id,

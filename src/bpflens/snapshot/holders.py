@@ -16,7 +16,7 @@ from bpflens.attach.everything import find
 from bpflens.attach.files import OpenFile
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
-from bpflens.model.parts import Missing
+from bpflens.model.parts import Missing, Reason
 from bpflens.snapshot.records import MapRecord, ProgramRecord
 
 HOWS = ("fd", "pin", "link", "attachment", "slot", "program", "map", "kernel")
@@ -260,7 +260,8 @@ class Holders:
         for found in find(self.places) if self._attachments is None else self._attachments:
             if isinstance(found, Failure):
                 what = f"{found.kind} {found.target}".strip()
-                self._hidden(["program"], what, f"failed: {found.error}")
+                known = found.error.partition(":")[0] in set(Reason)
+                self._hidden(["program"], what, found.error if known else f"failed: {found.error}")
             elif found.link_id is not None:
                 if found.on_prog_id is not None:
                     holder = Holder("link", f"link {found.link_id}", link_id=found.link_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -24,7 +25,7 @@ from bpflens.model.parts import Reason
 from bpflens.model.system import System
 from bpflens.port.calls import Calls
 from bpflens.port.cassette import Recorder
-from bpflens.port.doors import Doors, Rows
+from bpflens.port.doors import Doors, HostPort, Rows
 from bpflens.port.memory import Memory
 from bpflens.port.replay import Replay
 from bpflens.snapshot.holders import Holders
@@ -78,6 +79,34 @@ def test_another_user_sees_its_own_and_whose_it_does_not() -> None:
     assert list(files.hidden) == [host.root.pid]
     assert "CAP_SYS_PTRACE" in str(files.hidden[host.root.pid])
     assert files.bulk is not None
+
+
+class Hiding:
+    """A host whose procfs shows nobody but ourselves."""
+
+    def __init__(self, host: HostPort) -> None:
+        self._host = host
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._host, name)
+
+    def read(self, path: str) -> bytes:
+        hiding = b"22 21 0:5 / /proc rw - proc proc rw,hidepid=invisible\n"
+        return hiding if path == "/proc/self/mountinfo" else self._host.read(path)
+
+    def listdir(self, path: str) -> list[tuple[str, bool]]:
+        found = self._host.listdir(path)
+        return [each for each in found if each[0] != "1"] if path == "/proc" else found
+
+
+def test_a_procfs_that_hides_others_is_told() -> None:
+    host = Host()
+    doors = host.engine.task(creds=Creds(1000), comm="user").doors()
+    places = Places(System(doors._replace(host=cast(HostPort, Hiding(doors.host)))))
+    assert "hidepid" in str(places.files.elsewhere)
+    told = [each for each in find(places) if isinstance(each, Failure) and "hidepid" in each.error]
+    assert {each.kind for each in told} >= {"network", "perf_event"}
+    assert host.places().files.elsewhere is None
 
 
 def test_another_user_is_told_of_the_links_that_it_has_open() -> None:
