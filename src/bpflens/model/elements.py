@@ -107,6 +107,7 @@ class ElementWalk:
 
     def __iter__(self) -> Iterator[Element]:
         facts, told = self.map.facts, self.map.basic()
+        plain = facts.value is Value.BYTES and not facts.per_cpu
         if facts.unreadable:
             raise Unsupported(
                 f"the elements of {self.map.type.label} maps cannot be read: {facts.unreadable}"
@@ -117,7 +118,7 @@ class ElementWalk:
                     self.why = f"limited to {self.limit} elements"
                     return
                 self.seen += 1
-                yield element(self.map, key, value)
+                yield Element(key, (value,)) if plain else element(self.map, key, value)
                 if self._late():
                     self._stop(_OVER)
                     return

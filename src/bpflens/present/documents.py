@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from types import MappingProxyType
@@ -69,8 +68,10 @@ def item_of(
 
 
 _NO_NUMBERS = {"nan": "NaN", "inf": "Infinity", "-inf": "-Infinity"}
-_WIDE = re.compile(r"[ \[-][0-9]{16}")
-"""In JSON: what may be a number above `SAFE`; looking for it costs less than looking at each."""
+_WIDE = " " + 16 * "0"
+_DIGITS = str.maketrans("123456789[-", "000000000  ")
+"""What may be a number above `SAFE`, in JSON that was translated so. Looking for it costs less than
+looking at each, and a quarter of what a regular expression does."""
 
 
 def safe(value: Any) -> Any:
@@ -94,7 +95,7 @@ def lines(items: Iterable[Item], apart: bool = False) -> Iterator[str]:
             text = encode(_spaced(batch))
         except ValueError:  # a float that is no number
             text = ""
-        if not text or _WIDE.search(text):
+        if not text or _WIDE in text.translate(_DIGITS):
             text = encode(_spaced(map(safe, batch)))
         yield from text[1:-1].replace(_BETWEEN, "}\n{").split("\n")
     while batch := list(islice(items, BATCH)):
