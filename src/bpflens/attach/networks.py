@@ -168,7 +168,11 @@ def devices(system: System, suffix: str = "") -> dict[int, Device]:
 
     Raises OSError, FormatError.
     """
-    found: dict[int, Device] = {}
+    return {device.ifindex: device for device in each_device(system, suffix)}
+
+
+def each_device(system: System, suffix: str = "") -> Iterator[Device]:
+    """The same one after another: those before damage stand."""
     for message in system.doors.net.dump(NETLINK_ROUTE, get_links()):
         if len(message) < IFINFO.size:
             raise FormatError("link message is cut short", len(message))
@@ -176,8 +180,7 @@ def devices(system: System, suffix: str = "") -> dict[int, Device]:
         told = attributes(message[IFINFO.size :])
         kind = attributes(told.get(IfLa.LINKINFO, b"")).get(IfLaInfo.KIND, b"")
         name = text(told.get(IfLa.IFNAME, b""))
-        found[index] = Device(index, name + suffix, text(kind), told.get(IfLa.XDP, b""))
-    return found
+        yield Device(index, name + suffix, text(kind), told.get(IfLa.XDP, b""))
 
 
 def text(data: bytes) -> str:
