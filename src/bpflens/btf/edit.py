@@ -185,7 +185,9 @@ def _encode(btf: Btf, place: Place, bits: int, text: str, where: str) -> int:
             told = constants(found, bits)
             labels = dict(told.values)
             number = labels[text] if text in labels else _integer(text, where, labels)
-            return _in_range(number, bits, told.signed, where)
+            # Where a constant may be a negative one (see `constants`), so may be a number.
+            doubtful = max(labels.values(), default=0) >> (bits - 1)
+            return _in_range(number, bits, told.signed or bool(number < 0 and doubtful), where)
         case t.Float() if bits // 8 in _FLOATS:
             order = "<" if btf.byteorder == "little" else ">"
             return _from_bytes(btf, _float(text, order + _FLOATS[bits // 8], where))

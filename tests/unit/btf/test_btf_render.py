@@ -487,5 +487,6 @@ def test_a_negative_constant_that_has_no_sign_is_known_where_it_is_narrow() -> N
     assert to_json(render(btf, wide, b"\xfd\xff\xff\xff")) == 0xFFFFFFFD
     assert assign(btf, type_id, bytes(8), "two", "LESS") == bytes([0, 0b110, 0, 0, 0, 0, 0, 0])
     assert assign(btf, type_id, bytes(8), "one", "-3")[0] == 0xFD
+    assert assign(btf, type_id, bytes(8), "four", "-2")[4:] == b"\xfe\xff\xff\xff"
     with pytest.raises(UsageError, match="holds -4 to 3"):
         assign(btf, type_id, bytes(8), "two", "MOST")
