@@ -52,10 +52,9 @@ def _read_ipv4(data: bytes) -> str:
 
 
 def _write_ipv4(text: str, _: int) -> bytes:
-    numbers = [int(part) for part in text.split(".")]
-    if len(numbers) != 4:
-        raise ValueError(text)
-    return bytes(numbers)
+    import ipaddress  # see `_read_ipv6`
+
+    return ipaddress.IPv4Address(text).packed
 
 
 def _read_ipv6(data: bytes) -> str:
@@ -121,6 +120,7 @@ class Part(NamedTuple):
     """One part of what is read: its name, and where it is."""
 
     name: str
+    kind: str
     decoder: Decoder
     at: int
     size: int
@@ -168,7 +168,8 @@ class Decoding:
         try:
             new = part.decoder.write(text, part.size)
         except (ValueError, OverflowError) as error:
-            raise UsageError(f"{text!r} is no {self.name} for {path or 'the value'}") from error
+            what = f"{path or 'the value'} is {part.kind}"
+            raise UsageError(f"{what}, and {text[:80]!r} is none") from error
         return data[:at] + new + data[at + part.size :]
 
     def _named(self, name: str) -> Part:
@@ -207,7 +208,7 @@ def decoding(text: str, size: int) -> Decoding | None:
         shown = name or next(n for n in (kind, *numbered) if n not in taken)
         if kind == "pad" and not name:
             shown = ""
-        part = Part(shown, decoder, at, max(each, 0), int(count) if count else None)
+        part = Part(shown, kind, decoder, at, max(each, 0), int(count) if count else None)
         parts.append(part)
         at = part.end
     if at != size:

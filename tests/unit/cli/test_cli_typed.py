@@ -221,6 +221,10 @@ def test_decoders_for_a_map_without_types(cli: Cli) -> None:
     done = cli("map", "lookup", "name:t_plain", "ipv4=10.0.0.1,port=443",
                "--key-as", "ipv4:port=be16:pad2", "--value-as", "u64")  # fmt: skip
     assert done.out.split() == ["key.ipv4", "10.0.0.1", "key.port", "443", "value", "9"]
+    for wrong in ("10.0.0.+1", "10.0.0", "10.0.0.256", "10.0.0.1_0"):
+        done = cli("map", "get", "name:t_plain", f"ip={wrong}", "--key-as", "ip=ipv4:pad4")
+        assert (done.status, done.out) == (2, "")
+        assert f"ip is ipv4, and {wrong!r} is none" in done.err
 
 
 def test_a_type_of_a_file(cli: Cli, tmp_path: Path) -> None:
