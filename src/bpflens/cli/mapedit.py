@@ -104,6 +104,9 @@ def set_element(session: Session) -> int:
             id = selectors.number(words[-1].partition(":")[2], words[-1])
             change = change._replace(after=(struct.pack("=I", id),))
         _tell(session, found, how, change)
+        lost = edit.lost_with(found, how.value) if before is not None else []
+        if lost:
+            output.note(f"the kernel makes a new element of it, without its {', '.join(lost)}")
     return 0
 
 

@@ -126,6 +126,19 @@ def check_special_fields(
                 raise Refused(f"{what}: nothing was changed")
 
 
+def lost_with(map: Map, reading: Reading | None) -> list[str]:
+    """What goes when an element is stored anew, which all but arrays do: its timers and the like.
+
+    A value with a spin lock is changed in place (htab_map_update_elem() with BPF_F_LOCK).
+    """
+    if not isinstance(reading, ByType) or map.facts.walk is Walk.INDEX or has_spin_lock(reading):
+        return []
+    from bpflens.model.specialfields import LOCKS, special_fields
+
+    fields = special_fields(reading.btf, reading.type_id)
+    return [*dict.fromkeys(field.kind for field in fields if field.kind not in LOCKS)]
+
+
 def has_spin_lock(reading: Reading | None) -> bool:
     """Whether a value of this type has a `struct bpf_spin_lock`; the kernel takes it at the top."""
     if not isinstance(reading, ByType):

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from bpflens import connect
+from bpflens.abi.enums import MapType
 from bpflens.btf.build import BtfBuilder
 from bpflens.cli.app import run
 from bpflens.cli.record import sweep
@@ -341,6 +342,22 @@ def test_what_only_the_kernel_writes_is_not_said_to_be_changed(cli: Cli) -> None
         done = cli("map", "set", "name:t_locked", "0", change)
         assert (done.status, done.out) == (1, "")
         assert "value.lock is a bpf_spin_lock, which only the kernel writes" in done.err
+
+
+def test_a_timer_that_goes_with_the_old_element_is_told(cli: Cli, doors: Doors) -> None:
+    calls, made = Calls(doors.bpf), BtfBuilder()
+    u32, u64 = made.add_int("unsigned int", 4), made.add_int("unsigned long long", 8)
+    timer = made.add_struct("bpf_timer", 16, [("__opaque", made.add_array(u64, 2, u32), 0)])
+    timed = made.add_struct("timed", 24, [("n", u64, 0), ("timer", timer, 64)])
+    types = calls.btf_load(made.build()), u32, timed
+    builders.map(calls, MapType.HASH, name="t_hash", value_size=24, btf=types)
+    builders.map(calls, MapType.ARRAY, name="t_array", value_size=24, btf=types)
+    lost = "a new element of it, without its bpf_timer"
+    assert lost not in cli("map", "set", "name:t_hash", "1", "value.n=1", "--create").err
+    assert lost in cli("map", "set", "name:t_hash", "1", "value.n=2").err
+    assert lost not in cli("map", "set", "name:t_array", "0", "value.n=2").err
+    done = cli("map", "set", "name:t_array", "0", "value.timer.__opaque[0]=1")
+    assert (done.status, done.out) == (1, "")
 
 
 def test_a_value_with_a_spin_lock_is_read_and_written_under_it(cli: Cli) -> None:
