@@ -163,6 +163,13 @@ def _try(map: Map, key: bytes, call: Callable[[], T], deletes: bool = False) -> 
         raise refusal(map, key, error, deletes) from error
 
 
+_ALIKE = {
+    # bpf_prog_map_compatible(), bpf_map_meta_equal()
+    Value.PROG_ID: "its programs are alike in type, attach type and how they were compiled",
+    Value.MAP_ID: "its maps are alike in type, key and value size, and flags",
+}
+
+
 def would_refuse(map: Map) -> None:
     """Raises Refused where it is known beforehand that no change can be made."""
     frozen = _frozen(map)
@@ -196,6 +203,8 @@ def refusal(map: Map, key: bytes, error: SyscallError, deletes: bool) -> Bpflens
             return Refused(f"{which} is full: it holds its {told.max_entries} elements")
         case errno.EINVAL if deletes and map.facts.walk is Walk.INDEX:
             return Unsupported(f"elements of {kind} maps cannot be deleted, only overwritten")
+        case errno.EINVAL if holds_fds(map) and not deletes:
+            return Refused(f"{which} does not take this one: {_ALIKE[map.facts.value]}")
         case errno.EINVAL | errno.EOPNOTSUPP | 524:
             return Unsupported(f"{kind} maps do not allow this: {error}")
         case errno.EBUSY:

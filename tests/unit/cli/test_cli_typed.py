@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from bpflens import connect
-from bpflens.abi.enums import MapType
+from bpflens.abi.enums import MapType, ProgType
 from bpflens.btf.build import BtfBuilder
 from bpflens.cli.app import run
 from bpflens.cli.record import sweep
@@ -445,7 +445,14 @@ def test_a_program_goes_into_a_slot_by_its_id(cli: Cli, doors: Doors) -> None:
         assert json.loads(done.out)["after"]["value"] == id.to_bytes(4, "little").hex()
         (item,) = items(cli("map", "dump", "name:t_jumps", "--json"))
         assert (item["key"], item["program"]["id"]) == ("01000000", id)
+        other = builders.program(calls, type=ProgType.XDP)
+        with Program(System(doors), other) as unlike:
+            done = cli("map", "set", "name:t_jumps", "0", f"prog:{unlike.id}")
+        assert (done.status, "its programs are alike in type" in done.err) == (1, True)
         assert cli("map", "delete", "name:t_jumps", "1").status == 0
+    (plain,) = json.loads(cli("map", "show", "name:t_plain", "--json").out)["items"]
+    done = cli("map", "set", "name:t_outer", "0", f"map:{plain['id']}")
+    assert (done.status, "its maps are alike in type" in done.err) == (1, True)
 
 
 # --- recordings
