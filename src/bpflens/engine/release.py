@@ -47,6 +47,8 @@ class Release(NamedTuple):
     """What the verifier says of more than eight frames."""
     section_names: bool = True
     """Whether sections in BTF may have any printable name; else that of an identifier."""
+    stack_steps: tuple[int, int] = (16, 0)
+    """What the stack of a function is rounded up to, and the least that counts."""
     private_stacks: bool = True
     """Whether functions of programs that trace may have a stack of their own."""
     exceptions: bool = True
@@ -114,6 +116,7 @@ RELEASES: dict[str, Release] = {
         log_rotates=False,
         deep_calls=errno.EINVAL,
         section_names=False,
+        stack_steps=(32, 32),
         exceptions=False,
         lazy_functions=False,
         license_first=True,

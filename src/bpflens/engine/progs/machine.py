@@ -212,7 +212,8 @@ class Machine:
         """check_max_stack_depth(): all functions of a chain share 512 bytes."""
         if depth > FRAMES:
             raise err(self.release.deep_calls)
-        used = max(self.result.depths.get(function, 0) + 15 & ~15, 16)
+        step, least = self.release.stack_steps
+        used = max(-(-self.result.depths.get(function, 0) // step) * step, least)
         if used < _PRIVATE or not self.private_stacks:
             above += used
         if above > op.STACK_LIMIT:

@@ -176,6 +176,10 @@ _NEWER_THAN_6_1 = {
     "sections in BTF had names like variables until any printable one would do": (
         "btf_objects.good/section_with_*",
     ),
+    "stacks counted in steps of 32 bytes, and each function at least one": (
+        "verifier.stack_to_the_end/all_of_it",
+        "verifier.stack_to_the_end/two",
+    ),
     "exceptions came with 6.7": ("verifier.function_for_exceptions/[!mu]*",
                                  "verifier.function_for_exceptions/unknown"),
     "a call stack too deep was EINVAL": ("verifier.bad/recursion", "verifier.calls_in_dead_code"),

@@ -252,6 +252,21 @@ def check_stack_of_a_chain(calls: Calls, type: P, code: int) -> None:
         program(calls, text, type)
 
 
+@cases(
+    all_of_it=("call f; exit; f: *(u64 *)(r10 -512) = 1; call g; exit; g: r0 = 0; exit", 0),
+    two=("*(u8 *)(r10 -9) = 1; call f; exit; f: *(u8 *)(r10 -488) = 1; r0 = 0; exit", 0),
+    rounded=(
+        "*(u8 *)(r10 -1) = 1; call f; exit; f: *(u8 *)(r10 -497) = 1; r0 = 0; exit", errno.EACCES,
+    ),
+)  # fmt: skip
+def check_stack_to_the_end(calls: Calls, text: str, code: int) -> None:
+    """The stack of each function counts in steps of 16 bytes; one that has none costs nothing."""
+    if code:
+        fails(code, program, calls, text)
+    else:
+        program(calls, text)
+
+
 def check_calls_in_dead_code(calls: Calls) -> None:
     """Calls that go too deep are refused (E2BIG) even where nothing ever calls."""
     text = "r0 = 0; if r0 == 0 goto out; call f; out: exit; f: call f; exit"
