@@ -66,7 +66,7 @@ def get_field(session: Session) -> int:
     with selectors.one_map(session.system, options.selector) as found:
         how = typing.of(found)
         view = View(session, found, how, options.sum)
-        column = view.choice.noun.column(options.field)
+        column = view.column(options.field)
         key = key_of(options.key, found, how.key)
         (record,) = view.describer.records([find(found, key)])
         value = column.getter(record)
@@ -111,6 +111,16 @@ class View:
         except UsageError as error:
             raise UsageError(f"{error}{self._hint()}") from error
         self.describer = Describer(session.system, how, per_cpu, add_up)
+
+    def column(self, field: str | None) -> Column:
+        """The column of a field; None for the value, or the values of all CPUs."""
+        if field is None:
+            each_cpu = self.found.facts.per_cpu and not self.add_up
+            return self.choice.noun.column("values" if each_cpu else "value")
+        try:
+            return self.choice.noun.column(field)
+        except UsageError as error:
+            raise UsageError(f"{error}{self._hint()}") from error
 
     def _hint(self) -> str:
         if not self.typed:

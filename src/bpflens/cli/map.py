@@ -32,8 +32,8 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     get = add_verb(verbs, "get", "one field of an element, and nothing else", None, get_field)
     get.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
     get.add_argument("key", metavar="KEY", help=KEY_FORMS)
-    get.add_argument("field", metavar="FIELD", nargs="?", default="value",
-                     help="value (default), value.packets, key.pid")  # fmt: skip
+    get.add_argument("field", metavar="FIELD", nargs="?",
+                     help="value (default; values of each CPU), value.packets, key.pid")  # fmt: skip
     add_verbs(verbs)
     for verb in (dump, lookup, get):
         reading_options(verb)

@@ -78,6 +78,7 @@ def set_element(session: Session) -> int:
         how = typing.of(found)
         key, words = _key_and_changes(found, how, options.words)
         assignments = [_assignment(word) for word in words]
+        cpu = _cpu(found, options.cpu)
         element = None if options.create else edit.present(found, key, how.value)
         before = element.values if element else None
         # A field can be changed of what is there; the whole value can also be stored anew.
@@ -85,10 +86,10 @@ def set_element(session: Session) -> int:
         if there and before is None:
             raise edit.absent(found, key, ": --create makes it")
         if options.expect:
-            _check(found, before, options.expect, how)
+            _check(found, before, options.expect, how, cpu)
         blank = (bytes(found.basic().value_size),) * _cpus(found)
         write = _writer(session, found, how, held)
-        after = edit.assigned(before or blank, assignments, write, _cpu(found, options.cpu))
+        after = edit.assigned(before or blank, assignments, write, cpu)
         edit.check_special_fields(before or blank, after, how.value)
         change = Change(key, before, after)
         if options.dry_run:
@@ -200,7 +201,11 @@ def _assignment(word: str) -> Assignment:
 
 
 def _check(
-    found: Map, values: tuple[bytes, ...] | None, expected: list[str], how: Readings
+    found: Map,
+    values: tuple[bytes, ...] | None,
+    expected: list[str],
+    how: Readings,
+    cpu: int | None = None,
 ) -> None:
     conditions = [edit.assignment(word) for word in expected]
     for word, condition in zip(expected, conditions, strict=True):
@@ -210,7 +215,8 @@ def _check(
         raise NotFound(f"--expect: map {found.id} has no such element")
     if how.value is None:
         raise UsageError(f"--expect: say what the values of map {found.id} are with --value-as")
-    edit.check(values, [c for c in conditions if c], how.value)
+    meant = values if cpu is None else values[cpu : cpu + 1]
+    edit.check(meant, [c for c in conditions if c], how.value)
     output.note(NOT_ATOMIC)
 
 

@@ -133,6 +133,24 @@ def test_each_cpu_has_its_value_and_sum_adds_them_up(cli: Cli) -> None:
                      "--json"))  # fmt: skip
 
 
+def test_one_element_of_each_cpu(cli: Cli) -> None:
+    told = json.loads(cli("map", "get", "name:t_percpu", "0", "--json").out)
+    assert [(one["cpu"], one["value"]["packets"]) for one in told] == [(0, 1), (1, 2)]
+    assert cli("map", "get", "name:t_percpu", "0").out.startswith("0:{packets=1, ")
+    assert cli("map", "get", "name:t_percpu", "0", "value.packets", "--sum").out == "3\n"
+    raw = json.loads(cli("map", "get", "name:t_percpu", "0", "--raw", "--json").out)
+    assert [one["cpu"] for one in raw] == [0, 1]
+    done = cli("map", "get", "name:t_percpu", "0", "value.packets")
+    assert (done.status, "--sum adds them up" in done.err) == (2, True)
+
+
+def test_what_is_expected_of_one_cpu(cli: Cli) -> None:
+    change = ("map", "set", "name:t_percpu", "0", "value.packets=9", "--expect", "value.packets=1")
+    assert cli(*change).status == 1  # of all CPUs, that is
+    assert cli(*change, "--cpu", "1").status == 1
+    assert cli(*change, "--cpu", "0").status == 0
+
+
 def test_what_some_cpus_call_otherwise_has_no_sum(cli: Cli) -> None:
     assert cli("map", "set", "name:t_percpu", "0", "value.comm=other", "--cpu", "1").status == 0
     (item,) = items(cli("map", "dump", "name:t_percpu", "--sum", "--json"))
