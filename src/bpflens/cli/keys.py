@@ -23,7 +23,8 @@ def key_bytes(text: str | None, size: int, what: str = "key") -> bytes:
         try:
             data = bytes.fromhex(text[4:].replace(":", " "))
         except ValueError as error:
-            raise UsageError(f"{text!r} is no {what}: {error}") from error
+            words = "give two hexadecimal digits for each byte"
+            raise UsageError(f"{text!r} is no {what}: {words}") from error
         if len(data) != size:
             raise UsageError(f"{text!r} has {len(data)} bytes; the map's {what}s have {size}")
         return data

@@ -33,7 +33,7 @@ def add_to(parser: argparse.ArgumentParser) -> None:
     get.add_argument("selector", metavar="MAP", help=selectors.MAP_FORMS)
     get.add_argument("key", metavar="KEY", help=KEY_FORMS)
     get.add_argument("field", metavar="FIELD", nargs="?",
-                     help="value (default; values of each CPU), value.packets, key.pid")  # fmt: skip
+                     help="value (values of each CPU) if none, value.packets, key.pid")  # fmt: skip
     add_verbs(verbs)
     for verb in (dump, lookup, get):
         reading_options(verb)
