@@ -47,7 +47,9 @@ def where(noun: Noun, text: str) -> tuple[Test, set[str]]:
     if len(text) > MAX_LENGTH:
         raise UsageError(f"--where is longer than {MAX_LENGTH} characters")
     try:
-        tree = ast.parse(text.strip(), mode="eval")
+        # Bytes that are no UTF-8, as in a file's name: Python's parser takes them only spelled out.
+        spelled = text.strip().encode(errors="backslashreplace").decode()
+        tree = ast.parse(spelled, mode="eval")
         names: set[str] = set()
         test = _compile(noun, tree.body, names)
     except (SyntaxError, RecursionError, ValueError, MemoryError) as error:

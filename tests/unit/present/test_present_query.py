@@ -257,3 +257,9 @@ def test_what_has_no_order_is_a_usage_error(key: str) -> None:
     ]
     with pytest.raises(UsageError, match="--sort"):
         query.sort(ELEMENTS, records, key)
+
+
+def test_bytes_that_are_no_text_can_be_asked_for() -> None:
+    record = SimpleNamespace(name="e\udcfe")
+    assert holds('name == "e\udcfe"', record)
+    assert not holds('name == "e\udcff"', record)
