@@ -269,8 +269,8 @@ class Reader:
         count = found.nelems
         if not count and size and place[:3] in self._flexible:
             end = self._flexible[place[:3]]
-            count = ((len(self._data) if end is None else end) - at // 8) // size
-            count = max(count, 0)
+            last = len(self._data) if end is None else min(end, len(self._data))
+            count = max(last - at // 8, 0) // size
             place = (name, type_id, at, 8 * size * count, tags)
         is_text = self._chars.get(found.element)
         if is_text is None:

@@ -308,6 +308,20 @@ def test_a_flexible_array_of_a_variable_ends_with_the_variable() -> None:
         assign(btf, section, data, "first.rest[2]", "5")
 
 
+def test_a_variable_that_claims_more_than_there_is_ends_with_the_data() -> None:
+    builder = BtfBuilder()
+    number = builder.add_int("unsigned short", 2)
+    open_end = builder.add_struct(
+        "s", 2, [("n", number, 0), ("rest", builder.add_array(number, 0), 16)]
+    )
+    section = builder.add_datasec(".data", 4, [(builder.add_var("first", open_end), 0, 1 << 31)])
+    btf = Btf.parse(builder.build())
+    shown = to_json(render(btf, section, struct.pack("<3H", 3, 7, 8)))
+    assert shown == {"first": {"n": 3, "rest": [7, 8]}}
+    with pytest.raises(UsageError, match="is not in these 6 bytes"):
+        assign(btf, section, bytes(6), "first.rest[2]", "5")
+
+
 def test_numbers_in_network_order_say_what_they_mean() -> None:
     def build(b: BtfBuilder) -> int:
         return b.add_typedef("port_t", b.add_typedef("__be16", b.add_int("unsigned short", 2)))
