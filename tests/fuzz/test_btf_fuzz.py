@@ -26,6 +26,8 @@ from bpflens.btf.render import render
 from bpflens.btf.spell import spell
 from bpflens.btf.value import to_json, to_text
 from bpflens.errors import FormatError, UsageError
+from bpflens.model.specialfields import special_fields
+from bpflens.model.typed import ByType
 
 MAX_ASKED = 40
 """Types of one input that are asked about."""
@@ -60,6 +62,8 @@ def check_types(btf: Btf) -> None:
         allowed(declare, btf, [type_id])
         allowed(copy, btf, [type_id], True)
         allowed(show, btf, type_id)
+        allowed(read, btf, type_id)
+        allowed(special_fields, btf, type_id)
         for path in PATHS:
             allowed(assign, btf, type_id, BYTES, path, "1")
     allowed(btf.find, "a", t.Struct)
@@ -73,6 +77,11 @@ def show(btf: Btf, type_id: int) -> None:
     value = render(btf, type_id, BYTES)
     json.dumps(to_json(value))
     to_text(value)
+
+
+def read(btf: Btf, type_id: int) -> None:
+    """Reads a value of a type as elements of maps are read."""
+    ByType(btf, type_id).read(BYTES)
 
 
 def check_btf(data: bytes) -> None:

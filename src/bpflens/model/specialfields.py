@@ -23,7 +23,7 @@ POINTERS = frozenset({"kptr", "kptr_untrusted", "percpu_kptr"})
 """Tags of pointers to objects of the kernel; a `uptr` is user space's to write."""
 LOCKS = frozenset({"bpf_spin_lock", "bpf_res_spin_lock"})
 
-MAX_DEPTH = 8
+MAX_DEPTH = 32
 MOST = 1024
 
 
@@ -38,30 +38,39 @@ class SpecialField(NamedTuple):
 
 def special_fields(btf: Btf, type_id: int) -> list[SpecialField]:
     """Those of a map's value, as btf_parse_fields() finds them. Raises FormatError."""
-    return list(islice(_within(btf, type_id, "", 0, 0), MOST))
+    found = _within(btf, type_id, {}, 0)
+    return [field._replace(path=field.path.removeprefix(".")) for field in found]
 
 
-def _within(btf: Btf, type_id: int, path: str, at: int, depth: int) -> Iterator[SpecialField]:
+def _within(
+    btf: Btf, type_id: int, known: dict[int, list[SpecialField]], depth: int
+) -> list[SpecialField]:
+    """Those of one type, `MOST` at most; a type that was seen is not walked again."""
+    if type_id not in known and depth <= MAX_DEPTH:
+        known[type_id] = list(islice(_of_parts(btf, type_id, known, depth), MOST))
+    return known.get(type_id, [])
+
+
+def _of_parts(
+    btf: Btf, type_id: int, known: dict[int, list[SpecialField]], depth: int
+) -> Iterator[SpecialField]:
     found = btf.strip(type_id)
-    if depth > MAX_DEPTH:
-        return
     match found:
         case t.Struct(name=name) if name in STRUCTS:
-            yield SpecialField(path, name, at, found.size)
+            yield SpecialField("", name, 0, found.size)
         case t.Struct():
             for member in map(btf.place, found.members):
                 if not member.bitfield_size:
-                    inner = f"{path}.{member.name}" if path else member.name
-                    start = at + member.bit_offset // 8
-                    yield from _within(btf, member.type_id, inner, start, depth + 1)
+                    named = f".{member.name}" if member.name else ""
+                    for path, kind, at, size in _within(btf, member.type_id, known, depth + 1):
+                        yield SpecialField(named + path, kind, at + member.bit_offset // 8, size)
         case t.Array():
-            size = btf.sizeof(found.element)
-            if any(_within(btf, found.element, "", 0, depth + 1)):
-                for index in range(min(found.nelems, MOST)):
-                    place = at + index * size
-                    inner = f"{path}[{index}]"
-                    yield from _within(btf, found.element, inner, place, depth + 1)
+            inner = _within(btf, found.element, known, depth + 1)
+            step = btf.sizeof(found.element) if inner else 0
+            for index in range(found.nelems if inner else 0):
+                for path, kind, at, size in inner:
+                    yield SpecialField(f"[{index}]{path}", kind, at + index * step, size)
         case t.Ptr():
             target = btf[found.to]
             if isinstance(target, t.TypeTag) and target.name in POINTERS:
-                yield SpecialField(path, target.name, at, btf.pointer_size)
+                yield SpecialField("", target.name, 0, btf.pointer_size)

@@ -21,3 +21,15 @@ def test_locks_timers_and_pointers_of_the_kernel_are_found_wherever_they_are() -
         SpecialField("theirs", "kptr", 56, 8),
     ]
     assert special_fields(Btf.parse(made.build()), u64) == []
+
+
+def test_a_type_that_holds_itself_many_times_over_is_walked_once() -> None:
+    made = BtfBuilder()
+    u64 = made.add_int("unsigned long long", 8)
+    inner = made.add_struct("bpf_timer", 8, [("opaque", u64, 0)])
+    for level in range(40):  # 20 members of each of the level below: 20 ** 40 of them
+        members = [(f"m{n}", inner, 0) for n in range(20)]
+        inner = made.add_struct(f"level{level}", 8, members)
+    btf = Btf.parse(made.build())
+    assert special_fields(btf, inner) == []  # deeper than anything that the kernel takes
+    assert len(special_fields(btf, inner - 10)) == 1024
