@@ -24,7 +24,7 @@ from bpflens.port.calls import Calls
 from bpflens.port.doors import BpfPort
 from bpflens.port.memory import Memory
 from bpflens.testing import namespaces, rtnetlink, sockets, user_namespace
-from bpflens.testing.bench import NOBODY, Bench, Cgroup, Guest, NotOffered
+from bpflens.testing.bench import NOBODY, Bench, Cgroup, Guest, NotOffered, eventually
 
 CLONE_NEWNS = 0x00020000
 CLONE_NEWNET = 0x40000000
@@ -77,6 +77,8 @@ class LinuxBench(Bench):
     def close(self) -> None:
         self.clean()
         self.doors.host.close()
+        # A thread that Python has joined may not be at its end: beside it setns(2) is refused.
+        eventually(lambda: len(os.listdir("/proc/self/task")) == 1, "the end of other threads")
         for home in self._homes:
             checked(libc.setns(home, 0), "setns")
             os.close(home)
