@@ -55,6 +55,8 @@ def few_types() -> bytes:
         "bpf_lsm_socket_bind",
     ):
         made.add_func(name, made.add_func_proto(number, [("", held)]))
+    word = made.add_int("unsigned long", 8)
+    made.add_func("bpf_throw", made.add_func_proto(0, [("cookie", word)]))
     _congestion(made, number)
     return made.build()
 

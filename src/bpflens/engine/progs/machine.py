@@ -25,6 +25,7 @@ from bpflens.engine.progs.facts import (
 )
 from bpflens.engine.progs.target import returns_value
 from bpflens.engine.progs.values import M64, OTHER, UNKNOWN, UNSET
+from bpflens.errors import FormatError
 from bpflens.insn import Insn
 from bpflens.insn import opcodes as op
 
@@ -70,7 +71,7 @@ class Path:
 class Result:
     """What simulation found out."""
 
-    __slots__ = ("complete", "depths", "insns", "returns", "seen")
+    __slots__ = ("complete", "depths", "insns", "returns", "seen", "throws")
 
     def __init__(self) -> None:
         self.seen: set[int] = set()
@@ -81,6 +82,8 @@ class Result:
         """Known return values."""
         self.complete = True
         """Whether all that Linux may see was seen."""
+        self.throws = False
+        """Whether the program throws exceptions."""
 
 
 def constant(base: object, insn: Insn) -> object:
@@ -113,6 +116,7 @@ class Machine:
         self.leaks = made.leaks
         self.functions = functions
         self.release = made.engine.release
+        self.types = made.engine.vmlinux.types
         self.returns = returns_value(made)
         self.log = log
         self.type = type = made.type
@@ -142,6 +146,13 @@ class Machine:
         """Where the function of an instruction begins."""
         starts = self.functions.starts
         return starts[bisect_right(starts, at) - 1]
+
+    def throws(self, insn: Insn) -> bool:
+        """Whether a call of the kernel is one that never returns: is_bpf_throw_kfunc()."""
+        try:
+            return not insn.off and self.types.type_name(insn.imm) == "bpf_throw"
+        except FormatError:
+            return False
 
     def refuse(self, path: Path, code: int, words: str = "") -> None:
         """An error, if the path is possible for sure. The path ends here either way."""

@@ -325,6 +325,9 @@ class Verifier(Machine):
         if insn.dst or (insn.off and insn.src != op.PSEUDO_KFUNC_CALL):
             self.refuse(path, errno.EINVAL)
         if insn.src == op.PSEUDO_KFUNC_CALL:
+            if self.throws(insn):
+                self.result.throws = True
+                return []
             result: object = OTHER
         elif insn.src:
             self.refuse(path, errno.EINVAL)

@@ -20,6 +20,7 @@ from bpflens.engine.progs.target import check_target
 from bpflens.engine.progs.verifier import Verifier
 from bpflens.insn import Insn, decode, encode
 from bpflens.insn import opcodes as op
+from bpflens.insn.build import R0, R1, exit_, mov
 
 if TYPE_CHECKING:
     from bpflens.abi.attrs import ProgLoad
@@ -66,6 +67,8 @@ def translate(
     maps = {places[at]: used for at, used in maps.items() if at in seen}
     made.verified_insns = result.insns
     made.func_count = len(starts) if len(starts) > 1 else 0
+    if result.throws and not on_throw:
+        kept = kept + _RETURN_COOKIE
     made.xlated = encode(_dump(kept, starts, maps, raw=True))
     made.xlated_hidden = encode(_dump(kept, starts, maps, raw=False))
     made.prog_tags = _tags(kept, starts, maps, call) if made.func_count else made.tag
@@ -91,6 +94,8 @@ def _dump(insns: list[Insn], starts: list[int], maps: dict[int, Map], raw: bool)
 
 
 _TAIL_CALL = 12
+_RETURN_COOKIE = [mov(R0, R1), exit_()]
+"""The function for exceptions of a program that has none: add_hidden_subprog()."""
 
 
 def _tags(insns: list[Insn], starts: list[int], maps: dict[int, Map], call: Call) -> bytes:

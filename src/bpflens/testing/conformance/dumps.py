@@ -8,10 +8,13 @@ import struct
 from bpflens.abi.enums import MapFlag
 from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import MapInfo, ProgInfo
+from bpflens.insn import Insn, encode
+from bpflens.insn import opcodes as op
 from bpflens.port.calls import FUNC_INFO, LINE_INFO, PROG_TAGS, XLATED, Calls
 from bpflens.port.memory import Memory
 from bpflens.testing.builders import RETURN_0, Types, btf, code, map, program, types, u32
 from bpflens.testing.conformance.suite import cases, same
+from bpflens.testing.kernel_types import function_id
 
 # --- tags and instructions
 
@@ -106,6 +109,15 @@ def check_xlated_constants(calls: Calls, text: str, taken: bool) -> None:
     left = calls.prog_array(after, XLATED, calls.info(after, ProgInfo))
     same(len(whole) - len(left), 24)
     same(left[-16:], code("r0 = 2; exit" if taken else "r0 = 1; exit"))
+
+
+def check_xlated_throw(calls: Calls) -> None:
+    """What is behind a throw is removed; a program without a function for exceptions gets one."""
+    throw = Insn(op.HELPER_CALL, src=op.PSEUDO_KFUNC_CALL, imm=function_id(calls, "bpf_throw"))
+    text = code("r1 = 7") + encode([throw]) + code("r0 = 0; exit")
+    fd = program(calls, text, P.SCHED_CLS)
+    left = calls.prog_array(fd, XLATED, calls.info(fd, ProgInfo))
+    same(left[:8] + left[16:], code("r1 = 7; r0 = r1; exit"))
 
 
 def check_xlated_maps(calls: Calls) -> None:
