@@ -92,21 +92,29 @@ def _fields(btf: Btf, fields: list[Field], size: int) -> Reader:
 
 
 def _members(btf: Btf, found: t.Composite, depth: int) -> Iterator[Field]:
-    """The members, and in place of anonymous structs and unions theirs."""
+    """The members, and in place of anonymous structs and unions theirs.
+
+    BTF of a file, which no kernel has checked, may put a member past the end.
+    """
+    end = 8 * found.size
     for member in map(btf.place, found.members):
         inner = btf.strip(member.type_id)
         offset = member.bit_offset // 8
+        if member.bit_offset + member.bitfield_size > end:
+            raise _Unusual
         if member.bitfield_size:
             yield member.name, _bits(btf, inner, member), 0, 1
         elif member.bit_offset % 8:
             raise _Unusual
         elif isinstance(inner, t.Composite) and not member.name and inner.name not in ADDRESSES:
-            if depth > MAX_DEPTH:
+            if depth > MAX_DEPTH or member.bit_offset + 8 * inner.size > end:
                 raise _Unusual
             for name, read, at, parts in _members(btf, inner, depth + 1):
                 yield name, read, at + offset, parts
         else:
             made = _reader(btf, member.type_id, depth + 1)
+            if member.bit_offset + 8 * made.size > end:
+                raise _Unusual
             yield member.name, made.read, offset, made.parts
 
 

@@ -100,3 +100,16 @@ def test_what_is_unusual_and_what_is_too_short_is_left_to_render() -> None:
     assert ByType(btf, real).read(bytes(8)) == 0.0
     with pytest.raises(FormatError):
         ByType(btf, pair).read(bytes(7))
+
+
+@pytest.mark.parametrize("bits", [0, 3])
+def test_a_member_past_the_end_of_its_struct_is_left_to_render(bits: int) -> None:
+    made = BtfBuilder()
+    u32 = made.add_int("unsigned int", 4)
+    inner = made.add_struct("", 4, [("a", u32, 32, bits)])
+    outer = made.add_struct("outer", 4, [("", inner, 0)])
+    btf = Btf.parse(made.build())
+    assert [compile(btf, id) for id in (inner, outer)] == [None] * 2
+    assert ByType(btf, outer).read(bytes(4) + b"\5\0\0\0") == {"a": 5}
+    with pytest.raises(FormatError):
+        ByType(btf, outer).read(bytes(4))
