@@ -115,7 +115,7 @@ def test_a_map_whose_elements_cannot_be_read_says_why(system: System, held: Hold
     fd = held(system.calls.map_create(attr))
     done = run("map", "dump", str(id_of_map(system, fd)))
     assert done.status == 5
-    assert "ringbuf cannot be read" in done.stderr
+    assert "the elements of ringbuf maps cannot be read: a ring buffer has" in done.stderr
 
 
 def test_an_escape_sequence_in_a_pin_does_not_reach_the_terminal(
