@@ -12,7 +12,6 @@ from bpflens.abi.enums import AttachType, LinkType, ProgType
 from bpflens.abi.rows import CgroupRow
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure, failure
-from bpflens.attach.targets import Targets
 from bpflens.errors import BpflensError, SyscallError
 from bpflens.model.parts import Missing, Reason
 from bpflens.port.calls import CallDenied
@@ -67,7 +66,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
                 yield found
             else:
                 entries.append(found)
-    targets = Targets(places)
+    targets = places.targets
     unlinked = {} if via == "cgroups" else _unlinked(places)
     for (id, _, hook), group in groupby(entries, lambda entry: _place(places, entry)):
         path = targets.cgroup(id)
@@ -129,13 +128,8 @@ def _place(places: Places, entry: Entry) -> tuple[int, int, str]:
 
 
 def _lsm_hook(places: Places, prog_id: int) -> str:
-    told = (places.programs or {}).get(prog_id)
-    if told is None:
-        return "of an unknown hook"
-    name = places.system.btf_name(told.attach_btf_obj_id, told.attach_btf_id)
-    if isinstance(name, Missing):
-        return f"of type {told.attach_btf_id}"
-    return name.removeprefix("bpf_lsm_")
+    name = places.targets.traced(prog_id)
+    return "of an unknown hook" if isinstance(name, Missing) else name
 
 
 # --- in bulk

@@ -24,7 +24,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
         try:
             for found in finder.find(places):
                 if isinstance(found, Attachment) and found.link_id is not None:
-                    if finder.__name__.endswith(".links") and found.link_id in places.told:
+                    if name == "links" and found.link_id in places.told:
                         continue
                     places.told.add(found.link_id)
                 yield found

@@ -16,7 +16,7 @@ from bpflens.model.parts import Missing, Reason
 
 def find(places: Places) -> Iterator[Attachment | Failure]:
     """An attachment for each link whose target is still there. Since: 5.8."""
-    targets = Targets(places)
+    targets = places.targets
     for link in places.links:
         if not gone(link):
             yield attachment(targets, link)

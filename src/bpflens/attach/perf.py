@@ -50,7 +50,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
         if why:
             yield Failure("perf_event", "perf events of other processes", str(why))
             break
-    targets = Targets(places)
+    targets = places.targets
     held: dict[int | None, dict[Event, list[OpenFile]]] = {}
     for file in places.files.rows:
         if file.kind != FileKind.PERF_EVENT:

@@ -22,6 +22,7 @@ from bpflens.port.mountinfo import mounted
 if TYPE_CHECKING:
     from bpflens.attach.files import Files
     from bpflens.attach.pins import Pins
+    from bpflens.attach.targets import Targets
     from bpflens.model.processes import ProcessFacts
 
 _NAMED = "/run/netns/"
@@ -244,6 +245,13 @@ class Places:
         for program in self.system.programs():
             with program:
                 yield program.id, program.basic()
+
+    @cached_property
+    def targets(self) -> Targets:
+        """The names of programs, maps, functions and cgroups."""
+        from bpflens.attach.targets import Targets
+
+        return Targets(self)
 
     def loaded(self, *types: ProgType) -> bool:
         """Whether there may be a program of one of these types."""

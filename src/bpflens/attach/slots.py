@@ -38,7 +38,7 @@ SECONDS = 2.0
 
 def find(places: Places) -> Iterator[Attachment | Failure]:
     """The programs that maps hold. Raises Denied where maps cannot be listed. Since: 4.13."""
-    targets = Targets(places)
+    targets = places.targets
     for found in places.system.maps():
         with found:
             try:

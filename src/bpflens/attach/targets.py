@@ -9,7 +9,7 @@ from bpflens.abi.infos import MapInfo, ProgInfo
 from bpflens.abi.record import tells
 from bpflens.errors import BpflensError, FormatError
 from bpflens.model.parts import Missing, Reason, attempt
-from bpflens.model.program import Program
+from bpflens.model.program import NAME_MAX, Program
 
 if TYPE_CHECKING:
     from bpflens.attach.places import Places
@@ -48,6 +48,9 @@ class Targets:
         return self._programs[id]
 
     def _read_program(self, id: int) -> Known:
+        info = (self.places.programs or {}).get(id)
+        if info is not None and len(info.name) < NAME_MAX:  # nothing was cut off
+            return Known(info, info.name.decode(errors="replace"))
         with self._system.program(id) as program:
             whole = attempt(Program.full_name, program)
             return Known(program.basic(), program.name if isinstance(whole, Missing) else whole)

@@ -10,10 +10,7 @@ from bpflens.attach.everything import find
 from bpflens.attach.kinds import KINDS
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
-from bpflens.errors import BpflensError, NotFound
-from bpflens.model.parts import Missing, attempt
-from bpflens.model.program import Program
-from bpflens.model.system import System
+from bpflens.model.parts import Missing, Reason
 from bpflens.snapshot.records import ErrorRecord
 
 
@@ -39,15 +36,6 @@ class AttachmentRecord(NamedTuple):
     missing: dict[str, str]
 
 
-class Told(NamedTuple):
-    """What a program is; or why that cannot be told."""
-
-    type: str | None
-    name: str | None
-    tag: str | None
-    why: str = ""
-
-
 Finder: TypeAlias = Callable[[Places], Iterable[Attachment | Failure]]
 
 
@@ -59,8 +47,7 @@ class Attachments:
         """What could not be looked at: attachments may be there, unseen."""
         self.raw: list[Attachment | Failure] = []
         """The same as it was found."""
-        self._system = places.system
-        self._programs: dict[int, Told | None] = {}
+        self._targets = places.targets
         self.records = sorted(self._found(finder(places)), key=_order)
         for inode in sorted(_closed(places)):
             why = "it cannot be entered: only an open socket or a link leads there"
@@ -80,17 +67,23 @@ class Attachments:
     def _record(self, found: Attachment) -> AttachmentRecord | None:
         """The record; None where the program is gone, and so the attachment too."""
         missing = dict(found.missing)
-        told = Told(None, None, None, missing.get("prog_id", ""))
+        type, name, tag, why = None, None, None, missing.get("prog_id")
         if found.prog_id is not None:
-            known = self._program(found.prog_id)
-            if known is None:
+            program = self._targets.program(found.prog_id)
+            if not isinstance(program, Missing):
+                type, name = ProgType(program.info.type).label, program.name
+                tag = program.info.tag.hex()
+            elif program.reason is Reason.GONE:
                 return None
-            told = known
-        if told.why:
-            missing |= dict.fromkeys(("prog_type", "prog_name", "prog_tag"), told.why)
+            else:
+                why = str(program)
+        if why:
+            missing |= dict.fromkeys(("prog_type", "prog_name", "prog_tag"), why)
         return AttachmentRecord(
             found.prog_id,
-            *told[:3],
+            type,
+            name,
+            tag,
             found.kind,
             found.target,
             found.attach_type,
@@ -105,11 +98,6 @@ class Attachments:
             found.on_prog_id,
             missing,
         )
-
-    def _program(self, id: int) -> Told | None:
-        if id not in self._programs:
-            self._programs[id] = program(self._system, id)
-        return self._programs[id]
 
     def of(self, id: int) -> list[AttachmentRecord]:
         """The attachments of one program."""
@@ -134,20 +122,6 @@ def _closed(places: Places) -> set[int]:
         return told - entered - set(places.closed_netns) - {0}
     except OSError:
         return set()  # the finders of what is in them have said so
-
-
-def program(system: System, id: int) -> Told | None:
-    """What the program with this ID is; None where there is none."""
-    try:
-        with system.program(id) as found:
-            told = found.basic()
-            whole = attempt(Program.full_name, found)
-            name = found.name if isinstance(whole, Missing) else whole
-            return Told(ProgType(told.type).label, name, found.tag)
-    except NotFound:
-        return None
-    except (BpflensError, OSError) as error:
-        return Told(None, None, None, f"denied: {error}")
 
 
 _RANKS = {kind.name: rank for rank, kind in enumerate(KINDS)}

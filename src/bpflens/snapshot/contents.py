@@ -10,7 +10,6 @@ from bpflens.abi.enums import MapType
 from bpflens.abi.mapfacts import Walk
 from bpflens.attach import struct_ops
 from bpflens.attach.places import Places
-from bpflens.attach.targets import Targets
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.map import Map
 from bpflens.model.parts import Missing, Part, Reason, because
@@ -107,7 +106,7 @@ class Contents:
         for _, prog_id in table.programs:
             yield ("program", prog_id), Holder("map", f"map {record.id}", map_id=record.id)
         if table.registered:
-            name = Targets(self.places).struct_ops(record.id)
+            name = self.places.targets.struct_ops(record.id)
             target = f"map {record.id}" if isinstance(name, Missing) else name
             holder = Holder("attachment", f"struct_ops {target}", kind="struct_ops", target=target)
             yield ("map", record.id), holder

@@ -12,7 +12,6 @@ from bpflens.attach import networks
 from bpflens.attach.links import ORDERS, attachment, gone
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
-from bpflens.attach.targets import Targets
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import Link, LinkFacts
 from bpflens.model.parts import Missing, Part
@@ -87,7 +86,7 @@ class LinkLook:
 
     def __init__(self, system: System, parts: Part = Part.BASIC) -> None:
         self.places = Places(system)
-        self.targets = Targets(self.places)
+        self.targets = self.places.targets
         self._look = Look(system, parts)
         self.errors: list[ErrorRecord] = self._look.errors
         self._basic = Part.BASIC in parts
