@@ -41,7 +41,6 @@ _UNOWNED = {("runs", "socket"), ("tail-calls", "map"), ("contains", "map")}
 _ON_CALL = ("syscall",)
 """Types of programs that run when a process asks, and are attached nowhere."""
 
-_TRACING = ("tracing", "lsm", "kprobe_multi", "uprobe_multi", "raw_tracepoint")
 KINDS_OF = {
     "xdp": ("xdp", "devmap", "cpumap"),
     "sched_cls": ("tc", "tcx", "netkit", "act_bpf"),
@@ -64,13 +63,13 @@ KINDS_OF = {
     "raw_tracepoint_writable": ("raw_tracepoint",),
     "lirc_mode2": ("lirc",),
     "struct_ops": ("struct_ops",),
-    **dict.fromkeys(
-        (
-            *("cgroup_skb", "cgroup_sock", "cgroup_device", "cgroup_sock_addr", "cgroup_sysctl"),
-            *("cgroup_sockopt", "sock_ops"),
-        ),
-        ("cgroup",),
-    ),
+    "cgroup_skb": ("cgroup",),
+    "cgroup_sock": ("cgroup",),
+    "cgroup_sock_addr": ("cgroup",),
+    "cgroup_sockopt": ("cgroup",),
+    "cgroup_sysctl": ("cgroup",),
+    "cgroup_device": ("cgroup",),
+    "sock_ops": ("cgroup",),
 }
 """Type of program → the kinds of places at which it can be attached: what could not be looked at
 of another kind says nothing about it. Types that are not here may be anywhere."""
@@ -120,21 +119,20 @@ Identity: TypeAlias = tuple[object, ...]
 
 
 def _orphans(told: Relations, many: int) -> Iterator[tuple[Identity, OrphanRecord]]:
-    detached = set[int]()
-    for record in _alone(told, detached):
+    alone = list(_alone(told))
+    for record in alone:
         yield (record.kind, record.id, record.type, record.name, record.loaded_at), record
+    detached = {each.id for each in alone if each.kind == "program" and each.verdict != "unowned"}
     yield from _copies("program", told.programs, _program_shape, many, detached)
     yield from _copies("map", told.maps, _map_shape, many, ())
 
 
-def _alone(told: Relations, detached: set[int]) -> Iterator[OrphanRecord]:
-    """The orphans that are such by themselves; `detached` gets the programs that run nowhere."""
+def _alone(told: Relations) -> Iterator[OrphanRecord]:
+    """The orphans that are such by themselves."""
     seen = _Seen(told)
     for program in told.programs:
         verdict = seen.program(program)
         if verdict:
-            if verdict != "unowned":
-                detached.add(program.id)
             name = program.full_name or program.name
             yield seen.record("program", program.id, program.type, name, verdict, program)
     for found in told.maps:
@@ -264,7 +262,7 @@ class _Seen:
         return list(dict.fromkeys(told))
 
 
-_ALL_PLACES = {kind for kinds in KINDS_OF.values() for kind in kinds} | set(_TRACING)
+_ALL_PLACES = {kind for kinds in KINDS_OF.values() for kind in kinds} | {"tracing", "lsm"}
 
 
 def _program_shape(program: ProgramRecord) -> Identity:
