@@ -155,7 +155,7 @@ class Holders:
 
         What nobody can look at is not among it (`UNTOLD`).
         """
-        assert self._index is not None
+        _ = self._index  # a look, by the way of which it is known
         return self._unseen[kind]
 
     @cached_property
