@@ -6,9 +6,9 @@ import random
 
 from bpflens.abi.record import Record
 from tests.twin.steps import Named, Step
+from tests.twin.surroundings import BPFFS, CGROUP, CHILD, DIRECTORY, NETNS, NULL, PERF, UDP
 
-SURROUNDINGS = (-1, -2, -3, -4, -5, -6, -7, -8)
-"""Names of fds that both sides have open: see `tests.twin.surroundings`."""
+SURROUNDINGS = (NULL, BPFFS, DIRECTORY, UDP, PERF, CGROUP, NETNS, CHILD)
 
 
 class Thing:
@@ -25,8 +25,9 @@ class Thing:
 class Choices:
     """The source of all that is random in a story, and what the story has made so far."""
 
-    def __init__(self, source: random.Random) -> None:
+    def __init__(self, source: random.Random, cpus: int) -> None:
         self.random = source
+        self.cpus = cpus
         self.things: list[Thing] = []
         self.number = 0
 
