@@ -13,6 +13,7 @@ import pytest
 import bpflens
 from bpflens.cli.app import COMMANDS, bind_sort, parser
 from bpflens.present.columns import NOUNS
+from tests.terminal import on_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = sorted((ROOT / "src").rglob("*.py"))
@@ -87,19 +88,25 @@ def test_the_readme_names_only_commands_and_options_that_exist() -> None:
         assert top.parse_args(bind_sort(arguments)) is not None, line
 
 
+def test_the_picture_in_the_readme_is_what_a_terminal_shows() -> None:
+    text = (ROOT / "README.md").read_text()
+    (picture,) = re.findall(r"```console\n(.*?)```", text[: text.index("\n## ")], re.S)
+    for each in picture.split("$ bpflens ")[1:]:
+        words, _, told = each.partition("\n")
+        shown = on_terminal("--on", str(ROOT / RECORDING), *words.split(), NO_COLOR="1")
+        assert shown == told, words
+
+
 def test_the_python_of_the_readme_runs_on_the_recording(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
-    with bpflens.open(str(ROOT / RECORDING)) as system:
-        (backends,) = [r for r in bpflens.look(str(ROOT / RECORDING)).maps if r.name == "backends"]
-        assert system is not None
     blocks = [block for block in blocks if "def test_" not in block]
     assert len(blocks) == 2
     for block in blocks:
         on = f"on={str(ROOT / RECORDING)!r}"
         code = block.replace(".look()", f".look({on})").replace(".open()", f".open({on})")
-        exec(code.replace("system.map(73)", f"system.map({backends.id})"), {})
+        exec(code, {})
     assert "xdp_balance" in capsys.readouterr().out
 
 

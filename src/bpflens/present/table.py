@@ -12,6 +12,8 @@ from bpflens.present.text import cell, clean
 GAP = "  "
 CUT = "..."
 NARROWEST = 8
+ENOUGH = 24
+"""Text is cut to this before a column is left out, and no further."""
 ALWAYS = 2
 """Columns up to this rank are cut rather than left out."""
 
@@ -73,23 +75,25 @@ def _sizes(columns: Sequence[Column], rows: list[list[str]]) -> list[int]:
 def _fitting(columns: Sequence[Column], sizes: list[int], width: int) -> list[int]:
     """The columns that fit side by side; `sizes` is made smaller where text must be cut."""
     shown = list(range(len(columns)))
+    whole = list(sizes)
 
-    def need() -> int:
-        return sum(sizes[at] for at in shown) + len(GAP) * (len(shown) - 1)
+    def room() -> int:
+        return width - sum(sizes[at] for at in shown) - len(GAP) * (len(shown) - 1)
 
-    texts = [at for at in shown if not columns[at].right]
     # Half of what is too long may be the tail of one long cell: cut that before dropping a column.
+    texts = [at for at in shown if not columns[at].right]
     for at in texts:
-        if need() > width and sizes[at] > 24:
-            sizes[at] = max(24, sizes[at] - (need() - width))
-    while need() > width and len(shown) > 3:
+        sizes[at] = min(sizes[at], ENOUGH)
+    while room() < 0 and len(shown) > 3:
         last = max(shown, key=lambda at: columns[at].rank)
         if columns[last].rank <= ALWAYS:
             break
         shown.remove(last)
-    cut = [at for at in texts if at in shown]
-    while need() > width and any(sizes[at] > NARROWEST for at in cut):
-        sizes[max(cut, key=lambda at: sizes[at])] -= 1
+    texts = [at for at in texts if at in shown]
+    while room() < 0 and any(sizes[at] > NARROWEST for at in texts):
+        sizes[max(texts, key=lambda at: sizes[at])] -= 1
+    for at in texts:
+        sizes[at] = min(whole[at], sizes[at] + max(0, room()))
     return shown
 
 

@@ -76,6 +76,14 @@ def test_a_long_cell_is_cut_with_a_mark() -> None:
     assert "nnn..." in lines[1]
 
 
+def test_text_gets_the_room_that_a_column_left_out_had() -> None:
+    name = "a_function_with_a_name_that_is_long_enough"
+    for width in range(60, 120):
+        lines, hidden = table.table(PROGRAMS.table(), records(1, name), width)
+        cut = len(lines[0]) < width and name not in lines[1]
+        assert not (hidden and cut), (width, lines)
+
+
 def test_a_table_of_nothing_is_its_titles() -> None:
     lines, hidden = table.table(MAPS.table(), [])
     assert len(lines) == 1
