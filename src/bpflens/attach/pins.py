@@ -48,10 +48,15 @@ def read(places: Places) -> Pins:
     except OSError as error:
         told.unseen.append(("pins", because(error)))
         return told
-    seen = once([mount for mount in mounts if mount.kind == "bpf"])
+    bpffs = [mount for mount in mounts if mount.kind == "bpf"]
+    seen = once([mount for mount in bpffs if not mount.covered])
+    for mount in once([*seen, *(mount for mount in bpffs if mount.covered)]):
+        if not any(_shows(known, mount) for known in seen):
+            where = f"pins below {mount.path}{_elsewhere(mount.mntns == own, mount.mntns)}"
+            told.unseen.append((where, Missing(Reason.UNSUPPORTED, "another mount covers them")))
     reason = Missing(Reason.DENIED, "needs CAP_SYS_PTRACE, or its own user")
     for mount in once([*seen, *(each for each in places.closed.mounts if each.kind == "bpf")]):
-        if not any(_covers(known, mount) for known in seen):
+        if not any(_shows(known, mount) for known in seen):
             where = f" (mount namespace {mount.mntns})" if mount.mntns else ""
             told.unseen.append((f"pins below {mount.path} of hidden processes{where}", reason))
     if places.closed.unread:
@@ -79,12 +84,12 @@ def once(mounts: list[Mount]) -> list[Mount]:
     a whole or in part. Ours come before others'."""
     kept: list[Mount] = []
     for mount in sorted(mounts, key=lambda mount: len(mount.root)):
-        if not any(_covers(known, mount) for known in kept):
+        if not any(_shows(known, mount) for known in kept):
             kept.append(mount)
     return kept
 
 
-def _covers(known: Mount, mount: Mount) -> bool:
+def _shows(known: Mount, mount: Mount) -> bool:
     inside = f"{mount.root.rstrip('/')}/".startswith(f"{known.root.rstrip('/')}/")
     return known.device == mount.device and inside
 

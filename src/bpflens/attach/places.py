@@ -63,6 +63,8 @@ class Mount(NamedTuple):
     mntns: int
     reach: str
     """The path by which we get there."""
+    covered: bool = False
+    """Whether something else is mounted over it: then nobody gets there by its path."""
 
     @property
     def netns(self) -> int | None:
@@ -162,8 +164,8 @@ class Places:
     def _mounts(self, folder: str, mntns: int, before: str) -> list[Mount]:
         text = self.host.read(f"{folder}/mountinfo")
         return [
-            Mount(*mount, mntns, before + mount.path)
-            for mount in mounted(text, "bpf", "cgroup2", "nsfs")
+            Mount(*each[:-1], mntns, before + each.path, each.covered)
+            for each in mounted(text, "bpf", "cgroup2", "nsfs")
         ]
 
     @cached_property
@@ -173,7 +175,7 @@ class Places:
         ways: dict[int, list[str]] = {self.own_netns: ["/proc/self/ns/net"]}
         names: dict[int, str] = {}
         for mount in self.mounts:
-            if mount.netns is not None:
+            if mount.netns is not None and not mount.covered:
                 ways.setdefault(mount.netns, []).append(mount.reach)
                 if mount.path.startswith(_NAMED):
                     names.setdefault(mount.netns, mount.path.removeprefix(_NAMED))
@@ -311,7 +313,7 @@ class Places:
 
     def cgroup_root(self) -> Mount | None:
         """A mount of the whole cgroup2 tree, ours before others'; else one of a part of it."""
-        mounts = [mount for mount in self.mounts if mount.kind == "cgroup2"]
+        mounts = [each for each in self.mounts if each.kind == "cgroup2" and not each.covered]
         whole = [mount for mount in mounts if mount.root == "/"]
         return next(iter(whole or mounts), None)
 

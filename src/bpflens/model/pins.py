@@ -25,9 +25,9 @@ class Pins(NamedTuple):
 
 
 def mounts(system: System, fstype: str) -> list[str]:
-    """Where file systems of a type are mounted, in order."""
+    """Where file systems of a type are mounted, in order, and not covered by another mount."""
     text = system.host.read("/proc/self/mountinfo")
-    return list(dict.fromkeys(mount.path for mount in mounted(text, fstype)))
+    return list(dict.fromkeys(each.path for each in mounted(text, fstype) if not each.covered))
 
 
 def find(system: System) -> Pins:

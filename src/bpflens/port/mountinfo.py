@@ -19,17 +19,22 @@ class Mounted(NamedTuple):
     root: str
     """Which directory of it is mounted."""
     path: str
+    covered: bool = False
+    """Whether something else is mounted over it: then its path does not lead there."""
 
 
 def mounted(text: bytes, *kinds: str) -> Iterator[Mounted]:
     """The mounts of file systems of these kinds, in order."""
     # Only blanks, line ends and backslashes are escaped: other white space stands for itself.
-    for line in text.split(b"\n"):
-        before, _, after = line.partition(b" - ")
-        kind = after.split(b" ", 1)[0].decode(errors="replace")
-        fields = before.split(b" ")
+    lines = [line.partition(b" - ") for line in text.split(b"\n")]
+    told = [(before.split(b" "), after.split(b" ", 1)[0]) for before, _, after in lines]
+    over = {(fields[1], fields[4]) for fields, _ in told if len(fields) > 4}
+    for fields, word in told:
+        kind = word.decode(errors="replace")
         if len(fields) > 4 and kind in kinds:
-            yield Mounted(kind, *map(_text, fields[2:5]))
+            device, root, path = map(_text, fields[2:5])
+            covered = (fields[0], fields[4]) in over  # by a child at its own path
+            yield Mounted(kind, device, root, path, covered)
 
 
 def _text(field: bytes) -> str:

@@ -223,6 +223,14 @@ def test_a_file_system_is_walked_once_and_as_a_whole() -> None:
     assert pins.once([part, whole, other, again, beside]) == [whole, other, beside]
 
 
+def test_pins_that_another_mount_covers_are_told_as_unseen() -> None:
+    places = Host().places()
+    (mount,) = (each for each in places.mounts if each.kind == "bpf")
+    places.mounts.append(mount._replace(device="0:99", covered=True))
+    told = [f"{what}: {why}" for what, why in pins.read(places).unseen]
+    assert told == [f"pins below {mount.path}: unsupported: another mount covers them"]
+
+
 def test_a_system_does_not_find_the_fds_by_which_it_looks() -> None:
     host = Host()
     places = host.places()

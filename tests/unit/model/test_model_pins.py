@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from bpflens.abi.enums import Cmd
 from bpflens.model import pins
+from bpflens.port.mountinfo import mounted
 from tests.unit.scripted import Kernel
 from tests.unit.scripted_objects import Link, prog, table
 
@@ -39,6 +40,20 @@ def test_mounts_are_found_by_their_type_with_any_optional_fields(kernel: Kernel)
         "damaged - bpf",
     )
     assert pins.mounts(kernel.system(), "bpf") == ["/sys/fs/bpf", "/run/bpf"]
+
+
+def test_a_mount_over_which_another_is_mounted_cannot_be_reached(kernel: Kernel) -> None:
+    mountinfo(
+        kernel,
+        "36 25 0:31 / /sys/fs/bpf rw - bpf bpf rw",
+        "40 36 0:40 / /sys/fs/bpf rw - bpf bpf rw",
+        "41 25 0:41 / /run/bpf rw - bpf bpf rw",
+        "42 41 0:42 / /run/bpf rw - tmpfs tmpfs rw",
+        "43 40 0:43 / /sys/fs/bpf/inner rw - tmpfs tmpfs rw",
+    )
+    assert pins.mounts(kernel.system(), "bpf") == ["/sys/fs/bpf"]
+    found = list(mounted(kernel.host.read("/proc/self/mountinfo"), "bpf"))
+    assert [each.covered for each in found] == [True, False, True]
 
 
 @pytest.mark.parametrize(
