@@ -55,10 +55,13 @@ def _source(graph: Indexed, edge: Edge) -> str:
     node = graph.nodes[edge.source]
     if node.kind != "link":
         return node.words
-    places = [place for place in graph.leaving[node.key] if place.kind == "attached-to"]
+    places = [place for place in graph.leaving[node.key] if place.kind in _AT]
     at = [f"{graph.nodes[place.target].words} {place.label}".rstrip() for place in places]
     return f"{node.words} ({', '.join(at) or 'attached to nothing'})"
 
+
+_AT = ("attached-to", "iterates", "replaces", "traces")
+"""Edges from a link to what it is attached to."""
 
 _SHORT = {"holds": "", "pins": "(pin)", "tail-calls": "", "contains": ""}
 """Edges whose label says enough, or whose kind is said otherwise between nodes."""
@@ -66,6 +69,8 @@ _SHORT = {"holds": "", "pins": "(pin)", "tail-calls": "", "contains": ""}
 
 def _verb(edge: Edge) -> str:
     verb = _SHORT.get(edge.kind, KINDS[edge.kind].words)
+    if edge.label and edge.kind in ("replaces", "traces"):
+        return f"{edge.kind} {edge.label} of"
     return f"{verb} {edge.label}".strip() if edge.label else verb
 
 

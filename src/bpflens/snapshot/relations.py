@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TypeVar
 
 from bpflens.abi.enums import LinkType
+from bpflens.attach import sockets
 from bpflens.attach.places import Mount, Netns, Places
 from bpflens.errors import Denied
 from bpflens.model.link import LinkFacts
@@ -24,9 +25,6 @@ R = TypeVar("R", ProgramRecord, MapRecord, BtfRecord)
 _PARTS = Part.BASIC | Part.MAPS
 
 _DEVICES = ("xdp", "tc", "act_bpf", "tcx", "netkit")
-_FILES = {"socket_filter": "socket", "sk_reuseport": "socket"}
-"""Kind of attachment that a file keeps → kind of node; any other is a perf event."""
-
 _KEPT_OTHERWISE = ("netfilter", "struct_ops")
 """Kinds of attachments where a link, or a map, keeps the program, also where nobody tells which."""
 
@@ -214,7 +212,7 @@ class _Drawing:
                     edge = "replaces" if self._type(source) == "ext" else "traces"
                 self._edge(source, target, edge, True)
             case "map":
-                edge = "types" if kind == "btf" else "contains"
+                edge = "types" if kind == "btf" else "part"  # a function of a struct_ops
                 self._edge(f"map:{holder.map_id}", target, edge, True)
             case "kernel":
                 self._edge(
@@ -243,7 +241,11 @@ class _Drawing:
         if key not in self.nodes:
             self._add(Node(key, "pin", None, holder.words, None))
             if holder.mntns not in (None, self._own_mntns):
-                mounts = [mount for mount in self.told.places.mounts if mount.kind == "bpf"]
+                mounts = [
+                    mount
+                    for mount in self.told.places.mounts
+                    if mount.kind == "bpf" and not mount.covered
+                ]
                 self._mounted(key, holder.mntns or 0, holder.path or "", mounts)
         return key
 
@@ -263,7 +265,7 @@ class _Drawing:
 
     def _file(self, hook: str, place: str, holders: list[Holder]) -> str:
         """The socket or perf event that runs a program; one that several processes have is one."""
-        kind = _FILES.get(hook, "event")
+        kind = "socket" if hook in sockets.KINDS else "event"
         opened = {(holder.pid, holder.fd) for holder in holders}
         known = self._files.setdefault(f"{kind}:{place}", [])
         for files, key in known:

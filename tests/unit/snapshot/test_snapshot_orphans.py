@@ -22,6 +22,7 @@ from bpflens.snapshot.lifetime import freed
 from bpflens.snapshot.orphans import OrphanRecord, orphans
 from bpflens.snapshot.relations import Relations
 from bpflens.snapshot.why import why
+from bpflens.testing.attachments import slots
 from bpflens.testing.builders import map, program
 from bpflens.testing.on_engine import EngineBench
 from bpflens.testing.rtnetlink import new_route, route_program
@@ -111,6 +112,17 @@ def test_two_groups_of_copies_with_the_same_name(engine: Engine, task: Task) -> 
     with System(engine.task().doors()) as system:
         found = [each for each in orphans(system)[0] if each.verdict == "copies"]
     assert [each.ids for each in found] == [[1, 3], [2, 4]]
+
+
+def test_functions_of_a_registered_table_are_no_orphans() -> None:
+    bench = EngineBench()
+    slots.struct_ops(bench)
+    bench.task.exit()
+    with System(bench.engine.task().doors()) as system:
+        assert orphans(system)[0] == []
+        graph = Indexed(Relations(system).graph)
+    told = why(graph, "prog:1")
+    assert [edge.source for (edge,) in told.ways] == ["hook:struct_ops tcp_congestion_ops"]
 
 
 def test_one_that_a_route_may_run_is_no_certain_orphan() -> None:
