@@ -61,7 +61,8 @@ class FileRow(Record, size=32):
     """`FileKind`."""
     id: U32 = 0
     """Of the program, map, link or BTF object; of the map over whose elements an iterator goes;
-    the inode number of a namespace; 0 for the other kinds."""
+    the inode number of a namespace; of a packet socket the program that shares packets out among
+    the sockets of its group (PACKET_FANOUT_EBPF); 0 for the other kinds."""
     prog_id: U32 = 0
     """The program of an iterator or a perf event; of a socket the one that filters what it gets
     (SO_ATTACH_BPF)."""

@@ -27,6 +27,7 @@ KINDS = (
     Kind("sockmap", "data of the sockets in a map", "4.14"),
     Kind("sk_reuseport", "which socket of a port's group gets a packet", "4.5"),
     Kind("socket_filter", "packets of one socket", "3.19"),
+    Kind("packet_fanout", "which socket of a group of packet sockets gets a packet", "4.3"),
     Kind("netfilter", "a netfilter hook of a network namespace", "6.4"),
     Kind("raw_tracepoint", "a tracepoint, by its raw arguments", "4.17"),
     Kind("tracing", "a kernel or BPF function or tracepoint, by BTF", "5.5"),
@@ -44,6 +45,7 @@ KINDS = (
     Kind("cpumap", "packets redirected to a CPU by a map's slot", "5.9"),
     Kind("prog_array", "a tail call by a map's slot", "4.2"),
     Kind("lirc", "signals of an infrared receiver", "4.18"),
+    Kind("tun", "packets of a tun device, and which queue gets them", "4.16"),
     Kind("xt_bpf", "a rule of iptables", "4.10"),
     Kind("unknown", "a link of a type that bpflens does not know", ""),
 )

@@ -91,7 +91,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
     modules = [importlib.import_module(f"bpflens.attach.{name}") for name in LOOKS]
     modules = [module for module in modules if places.loaded(*module.TYPES)]
     found: list[Found] = []
-    known: dict[tuple[int, int], str] = {}
+    known: dict[tuple[int, int], Device] = {}
     for netns in places.netns if modules else ():
         with ExitStack() as stay:
             try:
@@ -103,7 +103,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
                 continue
             for module in modules:
                 found += _looked(module, visit)
-        known |= {(netns.inode, ifindex): each.name for ifindex, each in visit.devices.items()}
+        known |= {(netns.inode, ifindex): each for ifindex, each in visit.devices.items()}
     if modules:
         places.devices = known
         yield from _closed(places)
@@ -149,17 +149,17 @@ def _looked(module: Any, visit: Visit) -> list[Found]:
     return found
 
 
-def names(places: Places) -> dict[tuple[int, int], str]:
-    """The name of every network device, by the inode number of its namespace and its index.
+def everywhere(places: Places) -> dict[tuple[int, int], Device]:
+    """Every network device, by the inode number of its namespace and its index.
 
     Those of a namespace that cannot be entered are left out.
     """
-    found: dict[tuple[int, int], str] = {}
+    found: dict[tuple[int, int], Device] = {}
     for netns in places.netns:
         with ExitStack() as stay, suppress(OSError, FormatError):
             if _enter(places, netns, stay):
                 there = devices(places.system, netns.suffix)
-                found |= {(netns.inode, ifindex): each.name for ifindex, each in there.items()}
+                found |= {(netns.inode, ifindex): each for ifindex, each in there.items()}
     return found
 
 

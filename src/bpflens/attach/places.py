@@ -21,6 +21,7 @@ from bpflens.port.mountinfo import mounted
 
 if TYPE_CHECKING:
     from bpflens.attach.files import Files
+    from bpflens.attach.networks import Device
     from bpflens.attach.pins import Pins
     from bpflens.attach.targets import Targets
     from bpflens.model.processes import ProcessFacts
@@ -261,12 +262,12 @@ class Places:
         return programs is None or any(info.type in types for info in programs.values())
 
     @cached_property
-    def devices(self) -> dict[tuple[int, int], str]:
-        """The name of every network device that we can see, by the inode number of its namespace
-        and its index. (A look at what is attached to them fills this by the way.)"""
-        from bpflens.attach.networks import names
+    def devices(self) -> dict[tuple[int, int], Device]:
+        """Every network device that we can see, by the inode number of its namespace and its index.
+        (A look at what is attached to them fills this by the way.) Raises OSError."""
+        from bpflens.attach.networks import everywhere
 
-        return names(self)
+        return everywhere(self)
 
     @cached_property
     def files(self) -> Files:

@@ -1,5 +1,5 @@
-"""Programs that run for sockets: filters (SO_ATTACH_BPF) and those that share the packets of a port
-out among the sockets of its group (SO_ATTACH_REUSEPORT_EBPF).
+"""Programs that run for sockets: filters (SO_ATTACH_BPF) and those that share packets out among the
+sockets of a port (SO_ATTACH_REUSEPORT_EBPF) or of a group of packet sockets (PACKET_FANOUT_EBPF).
 
 No call of Linux tells of them: the open files of every process do, read in bulk.
 """
@@ -18,8 +18,10 @@ from bpflens.attach.record import Attachment, Failure
 KINDS = {
     "socket_filter": (ProgType.SOCKET_FILTER,),
     "sk_reuseport": (ProgType.SK_REUSEPORT, ProgType.SOCKET_FILTER),
+    "packet_fanout": (ProgType.SOCKET_FILTER,),
 }
-"""The types of programs that can be there (sk_attach_bpf(), sk_reuseport_attach_bpf())."""
+"""The types of programs that can be there (sk_attach_bpf(), sk_reuseport_attach_bpf(),
+fanout_set_data_ebpf())."""
 
 _UNIX, _INET, _INET6, _PACKET = 1, 2, 10, 17
 _FAMILIES = {
@@ -87,7 +89,7 @@ def uses(rows: list[OpenFile]) -> Iterable[Use]:
     for file in rows:
         if file.socket is None:
             continue
-        for kind, prog_id in zip(KINDS, (file.prog_id, file.reuseport_id), strict=True):
+        for kind, prog_id in zip(KINDS, (file.prog_id, file.reuseport_id, file.id), strict=True):
             if prog_id:
                 use = Use(kind, prog_id, file.socket, [])
                 found.setdefault((kind, prog_id, file.socket.inode), use).files.append(file)
@@ -99,7 +101,7 @@ def target(places: Places, socket: SocketRow) -> str:
     if socket.family == _PACKET and socket.ifindex:
         device = places.devices.get((socket.netns, socket.ifindex))
         if device:  # its name is with its namespace
-            return f"packet {device}"
+            return f"packet {device.name}"
     return f"{_bound(socket)}{places.netns_of(socket.netns).suffix}"
 
 

@@ -22,7 +22,7 @@ CGROUPS = "bpflens_cgroups"
 FILES = "bpflens_files"
 TASKS = "bpflens_tasks"
 
-EDITIONS = {"programs": "1", "files": "4", "cgroups": "1", "tasks": "1"}
+EDITIONS = {"programs": "1", "files": "5", "cgroups": "1", "tasks": "1"}
 """Of each program's text: what was kept of another edition is made anew."""
 
 _WHOLE_TREE = struct.pack("=IIQ", 2, 0, 0)

@@ -37,6 +37,8 @@ RELEASE = {
 namespaces, for which there is nothing to do then, what serves their ioctls."""
 
 _AF = {"af_unix": 1, "af_inet": 2, "af_inet6": 10, "af_packet": 17}
+_FANOUT_EBPF = 7
+"""PACKET_FANOUT_EBPF."""
 _ROW = -240
 _SOCKET = _ROW + FileRow.__size__
 _END = _SOCKET + SocketRow.__size__
@@ -129,15 +131,17 @@ def program(btf: Btf, addresses: Mapping[FileKind, int], packet: Btf | None = No
         text.append(filetext.KIND.replace("BODY", body).replace("KIND", name))
         symbols |= {f"kind_{name}": kind, f"release_{name}": addresses[kind]}
     text += ["goto done\n", filetext.INET]
-    for label, part, types, members in (
-        ("inet6", filetext.INET6, kernel, _INET6),
-        ("unix", filetext.UNIX, kernel, _UNIX),
-        ("packet", filetext.PACKET, Kernel(packet) if packet else kernel, _PACKET),
+    packets = Kernel(packet) if packet else kernel
+    for label, part, types, members, otherwise in (
+        ("inet6", filetext.INET6, kernel, _INET6, "addressed"),
+        ("unix", filetext.UNIX, kernel, _UNIX, "addressed"),
+        ("packet", filetext.PACKET, packets, _PACKET, "addressed"),
+        ("fanout", filetext.FANOUT, packets, _FANOUT, "running"),
     ):
         try:
             symbols |= types.places(members)
         except Unsupported:  # then there are no such sockets here
-            part = f"{label}:\n    goto addressed\n"
+            part = f"{label}:\n    goto {otherwise}\n"
         text.append(part)
     text.append(filetext.END.replace("NUMBER", NUMBER))
     return assemble(expand("".join(text)), **symbols)
@@ -163,6 +167,10 @@ _UNIX = {
     "address": ("unix_address", {"len": "len", "path": "name"}),
 }
 _PACKET = {"packet": ("packet_sock", {"ifindex": "ifindex", "num": "num"})}
+_FANOUT = {
+    "packet": ("packet_sock", {"fanout": "fanout"}),
+    "fanout": ("packet_fanout", {"type": "type", "prog": "bpf_prog"}),
+}
 
 
 def target(btf: Btf) -> int:
@@ -183,6 +191,7 @@ def _symbols(kernel: Kernel) -> dict[str, int]:
         "sizeof_event": FileRow.__size__ + EventRow.__size__,
         "sizeof_socket": FileRow.__size__ + SocketRow.__size__,
         "start": 0,
+        "fanout_ebpf": _FANOUT_EBPF,
         "sizeof_upid": kernel.struct("upid").size,
     }
     rows = on_stack(FileRow, _ROW) | on_stack(SocketRow, _SOCKET) | on_stack(EventRow, _EVENT)

@@ -124,7 +124,15 @@ unfiltered:
     NEXT prog_aux
     TAKE reuseport_id aux_id 4
 alone:
-    r1 = *(u64 *)(r10 +prog_id)
+    r3 = r9
+    TAKE word sock_family 2
+    r3 = r9
+    r2 = *(u16 *)(r10 +word)
+    if r2 == af_packet goto fanout
+running:
+    r1 = *(u64 *)(r10 +prog_id)         // and reuseport_id
+    r2 = *(u32 *)(r10 +id)
+    r1 |= r2
     if r1 == 0 goto done
 ZEROS
     r3 = r7
@@ -199,6 +207,23 @@ packet:
     r1 = be16 r1
     *(u32 *)(r10 +protocol) = r1
     goto addressed
+"""
+
+# struct packet_fanout: bpf_prog shares its place with what other ways to share packets out need
+FANOUT = """
+fanout:
+    NEXT packet_fanout
+    if r3 == 0 goto running
+    *(u64 *)(r10 +more) = r3
+    TAKE word fanout_type 1
+    r3 = *(u64 *)(r10 +more)
+    r2 = *(u8 *)(r10 +word)
+    if r2 != fanout_ebpf goto running
+    NEXT fanout_prog
+    if r3 == 0 goto running
+    NEXT prog_aux
+    TAKE id aux_id 4
+    goto running
 """
 
 END = """

@@ -95,9 +95,8 @@ def _places(type: str) -> Iterator[Possibility]:
         )
     if type == "socket_filter":
         yield Possibility(
-            "a group of packet sockets (PACKET_FANOUT), a tun device (TUNSETSTEERINGEBPF, "
-            "TUNSETFILTEREBPF) or a kcm socket",
-            "ss -0p; ip tuntap; ss --kcm",
+            "a tun device (TUNSETSTEERINGEBPF, TUNSETFILTEREBPF) or a kcm socket",
+            "ip tuntap; ss --kcm",
         )
         yield Possibility(
             "a rule of iptables (xt_bpf)", "iptables-save | grep bpf, in each network namespace"

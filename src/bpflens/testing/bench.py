@@ -208,6 +208,10 @@ class Bench(ABC):
         """setsockopt(SO_ATTACH_REUSEPORT_EBPF), None detaches. Raises OSError."""
         raise NotOffered("no sockets")
 
+    def fan_out(self, socket: int, prog: int) -> None:
+        """setsockopt(PACKET_FANOUT, PACKET_FANOUT_DATA): a group of its own. Raises OSError."""
+        raise NotOffered("no groups of packet sockets")
+
     def filter_socket(self, socket: int, prog: int) -> None:
         """setsockopt(SO_ATTACH_BPF). Raises OSError."""
         raise NotOffered("no sockets")

@@ -36,6 +36,7 @@ PERF_COUNT_SW_DUMMY = 9
 PERF_FLAG_FD_CLOEXEC = 8
 PERF_EVENT_IOC_SET_BPF = 0x40042408
 SOL_SOCKET, SO_ATTACH_BPF, SO_ATTACH_REUSEPORT_EBPF, SO_DETACH_REUSEPORT_BPF = 1, 50, 52, 68
+SOL_PACKET, PACKET_FANOUT, PACKET_FANOUT_DATA, PACKET_FANOUT_EBPF = 263, 18, 22, 7
 AF_XDP = 44
 CAPABILITY_VERSION_3 = 0x20080522
 
@@ -94,7 +95,7 @@ class LinuxBench(Bench):
     # --- callers and files
 
     def caller(self, uid: int = 0, caps: Iterable[int] = ()) -> Calls:
-        return Calls(self.files.beside(_Lesser(self.doors.bpf, uid, caps)))
+        return Calls(self.files.beside(LesserCaller(self.doors.bpf, uid, caps)))
 
     @contextmanager
     def no_more_files(self) -> Iterator[None]:
@@ -316,6 +317,12 @@ class LinuxBench(Bench):
         with _borrowed(socket) as it:
             it.setsockopt(SOL_SOCKET, option, prog or 0)
 
+    def fan_out(self, socket: int, prog: int) -> None:
+        with _borrowed(socket) as it:
+            group = it.fileno() | PACKET_FANOUT_EBPF << 16
+            it.setsockopt(SOL_PACKET, PACKET_FANOUT, group)
+            it.setsockopt(SOL_PACKET, PACKET_FANOUT_DATA, prog)
+
     def set_xdp(self, ifindex: int, prog: int, flags: int = 0, expected: int | None = None) -> None:
         self.change_net(rtnetlink.set_xdp(ifindex, prog, flags, expected))
 
@@ -346,7 +353,7 @@ def cgroup_root() -> str:
     raise NotOffered("no cgroup2 is mounted")
 
 
-class _Lesser:
+class LesserCaller:
     """`BpfPort` of a caller who may do less: it changes its credentials around each call.
 
     Linux keeps them a thread, and looks at the effective ones; the permitted set stays, so that

@@ -113,6 +113,10 @@ def watched(bench: EngineBench) -> tuple[Watched, Doors]:
     return net, bench.doors._replace(net=net)
 
 
+def device_names(places: Places) -> list[str]:
+    return sorted(device.name for device in places.devices.values())
+
+
 def test_each_namespace_is_visited_once_and_asked_once_for_its_devices(bench: EngineBench) -> None:
     some(bench)
     net, doors = watched(bench)
@@ -121,7 +125,7 @@ def test_each_namespace_is_visited_once_and_asked_once_for_its_devices(bench: En
         found = list(networks.find(places))
         assert sorted({each.kind for each in found if isinstance(each, Attachment)}) == list(KINDS)
         # the names are known by the way
-        assert sorted(places.devices.values()) == ["bench1", "bench1@blue", "lo", "lo@blue"]
+        assert device_names(places) == ["bench1", "bench1@blue", "lo", "lo@blue"]
     assert net.entered_ == ["/run/netns/blue"]
     assert net.asked.count(NlMsgType.GETLINK) == 2
 
@@ -133,7 +137,7 @@ def test_where_nothing_is_loaded_nobody_is_visited(bench: EngineBench) -> None:
     assert look(doors) == ([], [])
     assert (net.entered_, net.asked) == ([], [])
     with System(doors) as system:
-        assert sorted(Places(system).devices.values()) == ["bench1@blue", "lo", "lo@blue"]
+        assert device_names(Places(system)) == ["bench1@blue", "lo", "lo@blue"]
 
 
 def test_what_of_no_type_is_loaded_is_not_asked_for(bench: EngineBench) -> None:

@@ -14,7 +14,7 @@ from bpflens.btf.types import Func
 from bpflens.errors import Denied, Unsupported
 from bpflens.linux import bulk, filerows
 
-EDITIONS = {"4": "173bef5b19031309"}
+EDITIONS = {"5": "7eea7c85f049e48c"}
 """What the text of each edition of the program makes of `kernel()`."""
 
 ADDRESSES = {kind: 0xFFFFFFFF81000000 + 16 * kind for kind in FileKind}
@@ -70,7 +70,8 @@ STRUCTS = {
     "sock_reuseport": ("prog",),
     "unix_sock": ("addr",),
     "unix_address": ("len", "name"),
-    "packet_sock": ("ifindex", "num"),
+    "packet_sock": ("ifindex", "num", "fanout"),
+    "packet_fanout": ("type", "bpf_prog"),
 }
 
 
@@ -110,7 +111,7 @@ def test_a_kernel_without_what_it_reads_is_not_offered_it(gone: str) -> None:
         filerows.program(kernel(without=[gone]), ADDRESSES)
 
 
-@pytest.mark.parametrize("gone", ["unix_sock", "packet_sock"])
+@pytest.mark.parametrize("gone", ["unix_sock", "packet_sock", "packet_fanout"])
 def test_a_kernel_without_a_family_of_sockets_tells_the_others(gone: str) -> None:
     assert filerows.program(kernel(without=[gone]), ADDRESSES)
 
