@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import mmap as mmap  # which another user may not be able to import
 import os
 import socket
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -25,6 +27,10 @@ from bpflens.testing.hooks import id_of
 from bpflens.testing.on_linux import LinuxBench
 from tests.kernel.conftest import Ran
 from tests.kernel.test_holders import bpffs_elsewhere
+
+TUNSETIFF, TUNSETFILTEREBPF = 0x400454CA, 0x800454E1
+IFF_TAP, IFF_NO_PI = 0x0002, 0x1000
+"""linux/if_tun.h"""
 
 
 @pytest.fixture
@@ -73,6 +79,31 @@ def went(system: System, id: int, array: str) -> None:
         others = [edge for edge in graph(system).keepers(array) if edge.kind == "holds"]
         if not others:
             raise
+
+
+def test_a_tun_device_may_run_it(bench: LinuxBench, system: System) -> None:
+    prog, id = loaded(bench)
+    with bench.elsewhere():
+        try:
+            tun = os.open("/dev/net/tun", os.O_RDWR)
+        except OSError as error:
+            pytest.skip(f"/dev/net/tun: {error.strerror}")
+        try:
+            fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tun7", IFF_TAP | IFF_NO_PI))
+            fcntl.ioctl(tun, TUNSETFILTEREBPF, struct.pack("i", prog))
+            rows = [orphan(system, id)]
+            bench.files.close(prog)
+            rows.append(orphan(system, id))
+            told = explained(system, id)
+        finally:
+            os.close(tun)
+    assert [row and (row.verdict, row.certain) for row in rows] == [
+        ("detached", False),
+        ("leaked", False),
+    ]
+    assert all(row and "device tun7 may run it" in row.why for row in rows)
+    assert any("TUNSETFILTEREBPF" in each.what for each in told.unseen)
+    eventually(lambda: not lives(system, id), "the program went with the device")
 
 
 def test_a_socket_of_another_user(bench: LinuxBench, system: System) -> None:

@@ -154,6 +154,11 @@ def lirc(bench: Bench) -> Expected:
     raise NotOffered("there is no infrared receiver")
 
 
+@case("tun")
+def tun(bench: Bench) -> Expected:
+    raise NotOffered("no call tells the programs of a tun device")
+
+
 @case("xt_bpf")
 def xt_bpf(bench: Bench) -> Expected:
     raise NotOffered("a rule tells the path or the fd that its loader gave, and no program ID")
