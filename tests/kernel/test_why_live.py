@@ -7,6 +7,7 @@ import mmap as mmap  # which another user may not be able to import
 import os
 import socket
 import struct
+import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -121,6 +122,26 @@ def test_a_socket_of_another_user(bench: LinuxBench, system: System) -> None:
     assert row.holders == [f"socket {words}", f"pid {other} (sleep) fd {fd}"]
     found = graph(system)
     assert freed(found, [f"pid:{other}"])[-1] == f"prog:{id}"
+
+
+def test_the_other_end_of_a_pair_goes_with_a_namespace(bench: LinuxBench, system: System) -> None:
+    prog = program(bench.calls, "r0 = 2; exit", ProgType.XDP, name="why")
+    id = id_of(bench.calls, prog)
+    with bench.elsewhere():
+        here = os.readlink("/proc/thread-self/ns/net")
+        inside = subprocess.Popen(["unshare", "--net", "sleep", "100"])
+        try:
+            there = f"/proc/{inside.pid}/ns/net"
+            eventually(lambda: os.readlink(there) != here, "it is in a namespace of its own")
+            ends = ["one", "type", "veth", "peer", "name", "two", "netns", str(inside.pid)]
+            subprocess.run(["ip", "link", "add", *ends], check=True)
+            bench.set_xdp(socket.if_nametoindex("one"), prog)
+            bench.files.close(prog)
+            assert f"prog:{id}" in freed(graph(system), [f"pid:{inside.pid}"])
+        finally:
+            inside.kill()
+            inside.wait()
+        eventually(lambda: not lives(system, id), "the program went with its device")
 
 
 def test_a_slot_of_a_prog_array_and_its_end(bench: LinuxBench, system: System) -> None:

@@ -56,8 +56,10 @@ class IfLa(Word):
     """Attributes of a link message that we read."""
 
     IFNAME = 3
+    LINK = 5
     LINKINFO = 18
     EXT_MASK = 29
+    LINK_NETNSID = 37
     XDP = 43
 
 

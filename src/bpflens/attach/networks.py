@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import importlib
+import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, suppress
@@ -52,6 +53,10 @@ class Device(NamedTuple):
     """`veth`, `netkit`; empty for what is no virtual device."""
     xdp: bytes
     """IFLA_XDP."""
+    link: int
+    """The index of the device to which it belongs, as the other end of a pair; 0: none."""
+    abroad: bool
+    """Whether that is in another network namespace."""
 
 
 class Visit:
@@ -180,7 +185,9 @@ def each_device(system: System, suffix: str = "") -> Iterator[Device]:
         told = attributes(message[IFINFO.size :])
         kind = attributes(told.get(IfLa.LINKINFO, b"")).get(IfLaInfo.KIND, b"")
         name = text(told.get(IfLa.IFNAME, b""))
-        yield Device(index, name + suffix, text(kind), told.get(IfLa.XDP, b""))
+        link = int.from_bytes(told.get(IfLa.LINK, b""), sys.byteorder)
+        xdp, abroad = told.get(IfLa.XDP, b""), IfLa.LINK_NETNSID in told
+        yield Device(index, name + suffix, text(kind), xdp, link, abroad)
 
 
 def text(data: bytes) -> str:

@@ -249,6 +249,7 @@ class Device:
             xdp += nla(IfLaXdp.PROG_ID, prog_id.to_bytes(4, "little"))
         told = nla(IfLa.IFNAME, self.name.encode() + b"\0") + nla(IfLa.XDP, xdp)
         if self.peer:
+            told += nla(IfLa.LINK, self.peer.index.to_bytes(4, "little"))
             told += nla(IfLa.LINKINFO, nla(IfLaInfo.KIND, b"netkit\0"))
         return head + told
 

@@ -77,6 +77,8 @@ class Edge(NamedTuple):
     needs_user: bool = False
     """Whether it goes when user space has no reference to its source any more: the slots of a
     prog_array, the programs of a sockmap (map_release_uref)."""
+    ends: bool = False
+    """Whether the target goes with its source, whatever else keeps it."""
 
 
 class Kind(NamedTuple):
@@ -106,6 +108,7 @@ KINDS = {
     "calls": Kind("calls", "called by", ""),
     "in": Kind("is in", "with", "{source} ends"),
     "names": Kind("is", "at", "unmount {source}"),
+    "paired": Kind("is paired with", "paired with", ""),
 }
 """Every kind of edge."""
 

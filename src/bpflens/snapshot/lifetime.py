@@ -46,10 +46,10 @@ def freed(graph: Indexed, gone: Collection[str] = (), cut: Collection[Edge] = ()
                 waiting += [found for found in graph.leaving[target] if found.needs_user]
         if _may_keep(edge):
             kept[target] -= 1
-            if not kept[target] and target not in dead:
-                dead.add(target)
-                order.append(target)
-                waiting += graph.leaving[target]
+        if target not in dead and (edge.ends or (_may_keep(edge) and not kept[target])):
+            dead.add(target)
+            order.append(target)
+            waiting += graph.leaving[target]
     return order
 
 

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from bpflens.abi.enums import LinkType
 from bpflens.attach import sockets
+from bpflens.attach.pairs import pairs
 from bpflens.attach.places import Mount, Netns, Places
 from bpflens.errors import Denied
 from bpflens.model.link import LinkFacts
@@ -284,7 +285,9 @@ class _Drawing:
     # --- places in places
 
     def _inside(self) -> None:
-        """A network namespace takes its devices along, a cgroup those below it."""
+        """A network namespace takes its devices along, a device the other end of its pair, a cgroup
+        those below it."""
+        self._paired()
         cgroups = sorted(node.name for node in self.nodes.values() if node.kind == "cgroup")
         for node in [*self.nodes.values()]:
             if node.kind == "device" and (netns := self._netns_of(node.name)):
@@ -300,6 +303,18 @@ class _Drawing:
             key = f"mntns:{process.mntns}"
             if key in self.nodes:
                 self._edge(self._known_process(process.pid), key, "in", True)
+
+    def _paired(self) -> None:
+        devices = [node for node in self.nodes.values() if node.kind == "device"]
+        try:
+            others = pairs(self.told.places.devices) if devices else {}
+        except OSError:
+            return  # that no network namespace is known is among the errors
+        for node in devices:
+            if node.name in others:
+                other = self._place("xdp", others[node.name])
+                self._edge(node.key, other, "paired", False, ends=True)
+                self._edge(other, node.key, "paired", False, ends=True)
 
     def _netns_of(self, device: str) -> str:
         """The namespace that a device's name ends with; an @ may be in the name of either."""
@@ -340,9 +355,9 @@ class _Drawing:
 
     def _edge(
         self, source: str, target: str, kind: str, keeps: bool, label: str = "",
-        *, user: bool = False, needs_user: bool = False,
+        *, user: bool = False, needs_user: bool = False, ends: bool = False,
     ) -> None:  # fmt: skip
-        self.edges.append(Edge(source, target, kind, keeps, label, user, needs_user))
+        self.edges.append(Edge(source, target, kind, keeps, label, user, needs_user, ends))
 
 
 def _objects(told: Relations) -> Iterator[Node]:

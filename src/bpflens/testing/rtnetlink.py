@@ -39,7 +39,6 @@ from bpflens.abi.netlink import (
 
 RTM_DELLINK = 17
 NLM_F_ACK = 0x4
-IFLA_LINK = 5
 IFF_UP = 1
 TC_H_ROOT, TCA_HTB_INIT, TC_ACT_PIPE = 0xFFFFFFFF, 2, 3
 BLOCK = -1
@@ -64,7 +63,7 @@ def peer_of(ifindex: int) -> int:
     """The index of the other end of a pair."""
     answer = _exchange(message(NlMsgType.GETLINK, NLM_F_REQUEST, IFINFO.pack(0, 0, ifindex, 0, 0)))
     _kind, _flags, body = next(messages(answer))
-    return int.from_bytes(attributes(body[IFINFO.size :])[IFLA_LINK], "little")
+    return int.from_bytes(attributes(body[IFINFO.size :])[IfLa.LINK], "little")
 
 
 def remove(ifindex: int) -> None:

@@ -77,9 +77,7 @@ def losses(world: World, graph: Indexed) -> list[Loss]:
             where = f"{path}/{name}"
             found.append(Loss(f"pin:{where}", partial(world.looker.doors().host.unlink, where)))
     netns: NetNs = world.looker.netns
-    found += [
-        Loss(f"device:{one.name}", one.remove) for one in netns.devices.values() if not one.peer
-    ]  # the other end goes with it, which is not known
+    found += [Loss(f"device:{one.name}", one.remove) for one in netns.devices.values()]
     found += [
         Loss(f"cgroup:{group.path}", partial(remove, world, group))
         for group in world.engine.cgroup.family()
