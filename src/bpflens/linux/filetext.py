@@ -93,14 +93,10 @@ PERF_EVENT = """
     NEXT prog_aux
     TAKE prog_id aux_id 4
 ZEROS
-    r3 = r9
-    TAKE cookie event_cookie 8
-    r3 = r9
-    TAKE event event_id 8
-    r3 = r9
-    TAKE config event_attr_config 8
-    r3 = r9
-    TAKE event_type event_attr_type 4
+    FROM r9 cookie event_cookie 8
+    FROM r9 event event_id 8
+    FROM r9 config event_attr_config 8
+    FROM r9 event_type event_attr_type 4
     r9 = sizeof_event
     goto number
 """
@@ -124,8 +120,7 @@ unfiltered:
     NEXT prog_aux
     TAKE reuseport_id aux_id 4
 alone:
-    r3 = r9
-    TAKE word sock_family 2
+    FROM r9 word sock_family 2
     r3 = r9
     r2 = *(u16 *)(r10 +word)
     if r2 == af_packet goto fanout
@@ -141,12 +136,9 @@ ZEROS
     r3 = r9
     NEXT sock_net
     TAKE netns net_inum 4
-    r3 = r9
-    TAKE type sock_type 2
-    r3 = r9
-    TAKE protocol sock_protocol 2
-    r3 = r9
-    TAKE family sock_family 2
+    FROM r9 type sock_type 2
+    FROM r9 protocol sock_protocol 2
+    FROM r9 family sock_family 2
     r3 = r9
     r2 = *(u32 *)(r10 +family)
     if r2 == af_inet goto inet
@@ -159,13 +151,10 @@ ZEROS
 INET = """
 inet:
     TAKE local sock_rcv_saddr 4
-    r3 = r9
-    TAKE remote sock_daddr 4
+    FROM r9 remote sock_daddr 4
 ports:
-    r3 = r9
-    TAKE local_port sock_num 2
-    r3 = r9
-    TAKE remote_port sock_dport 2
+    FROM r9 local_port sock_num 2
+    FROM r9 remote_port sock_dport 2
     r1 = *(u16 *)(r10 +remote_port)
     r1 = be16 r1
     *(u32 *)(r10 +remote_port) = r1
@@ -175,8 +164,7 @@ ports:
 INET6 = """
 inet6:
     TAKE local sock_v6_rcv_saddr 16
-    r3 = r9
-    TAKE remote sock_v6_daddr 16
+    FROM r9 remote sock_v6_daddr 16
     goto ports
 """
 
@@ -201,8 +189,7 @@ unix:
 PACKET = """
 packet:
     TAKE ifindex packet_ifindex 4
-    r3 = r9
-    TAKE protocol packet_num 2
+    FROM r9 protocol packet_num 2
     r1 = *(u16 *)(r10 +protocol)
     r1 = be16 r1
     *(u32 *)(r10 +protocol) = r1

@@ -47,7 +47,8 @@ def kernel_of(btf: Btf) -> Kernel:
 def expand(text: str) -> str:
     """The statements that come often. `PROBE place size`: the memory at r3 into a place on the
     stack; `unsure` if it faults. NEXT follows the pointer at a distance from r3, TAKE copies what
-    lies there."""
+    lies there; FROM does so from another register."""
+    text = re.sub(r"FROM (\w+) ", r"r3 = \1\nTAKE ", text)
     text = re.sub(r"TAKE (\w+) (\w+) (\w+)", r"r3 += \2\nPROBE \1 \3", text)
     text = re.sub(r"NEXT (\w+)", r"r3 += \1\nPROBE word 8\nr3 = *(u64 *)(r10 +word)", text)
     return re.sub(
