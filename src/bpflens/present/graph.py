@@ -56,11 +56,17 @@ def _source(graph: Indexed, edge: Edge) -> str:
     if node.kind != "link":
         return node.words
     places = [place for place in graph.leaving[node.key] if place.kind in _AT]
-    at = [f"{graph.nodes[place.target].words} {place.label}".rstrip() for place in places]
+    at = [
+        f"{graph.nodes[place.target].words} {place.label}".rstrip()
+        for place in places
+        if place.target != edge.target  # where the edge leads is said behind it
+    ]
+    if places and not at:
+        return node.words
     return f"{node.words} ({', '.join(at) or 'attached to nothing'})"
 
 
-_AT = ("attached-to", "iterates", "replaces", "traces")
+_AT = ("attached-to", "replaces", "traces")
 """Edges from a link to what it is attached to."""
 
 _SHORT = {"holds": "", "pins": "(pin)", "tail-calls": "", "contains": ""}
