@@ -85,7 +85,7 @@ for _type in (ProgType.SK_REUSEPORT, ProgType.SOCKET_FILTER):
 @case("packet_fanout", "the program's fd closed")
 def group(bench: Bench) -> Expected:
     prog, id = loaded(bench)
-    fd, words = bench.bound_socket("packet")
+    fd, words = bench.bound_socket("packets")
     bench.fan_out(fd, prog)
     bench.files.close(prog)
     return Expected(id, words, via="files", flags=[], holder=f" fd {fd}")
