@@ -240,9 +240,11 @@ class Places:
     def programs(self) -> dict[int, ProgInfo] | None:
         """What each program is, by its ID; None where programs cannot be listed."""
         try:
-            return dict(self._programs())
+            found = dict(self._programs())
         except (BpflensError, OSError):
             return None
+        self.targets.infos |= found
+        return found
 
     def _programs(self) -> Iterator[tuple[int, ProgInfo]]:
         for program in self.system.programs():

@@ -35,6 +35,8 @@ class Targets:
     def __init__(self, places: Places) -> None:
         self.places = places
         self._system = places.system
+        self.infos: dict[int, ProgInfo] = {}
+        """Programs that somebody has asked about already, by their IDs."""
         self._programs: dict[int, Known | Missing] = {}
         self._maps: dict[int, MapInfo | Missing] = {}
         self._modules: dict[int, str | Missing] = {}
@@ -48,7 +50,7 @@ class Targets:
         return self._programs[id]
 
     def _read_program(self, id: int) -> Known:
-        info = (self.places.programs or {}).get(id)
+        info = self.infos.get(id)
         if info is not None and len(info.name) < NAME_MAX:  # nothing was cut off
             return Known(info, info.name.decode(errors="replace"))
         with self._system.program(id) as program:
