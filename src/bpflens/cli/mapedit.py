@@ -78,8 +78,8 @@ def set_element(session: Session) -> int:
         how = typing.of(found)
         key, words = _key_and_changes(found, how, options.words)
         assignments = [_assignment(word) for word in words]
-        cpu = _cpu(found, options.cpu)
-        element = None if options.create else edit.present(found, key, how.value)
+        cpu, holds_fds = _cpu(found, options.cpu), edit.holds_fds(found)
+        element = None if options.create else edit.present(found, key)
         before = element.values if element else None
         # A field can be changed of what is there; the whole value can also be stored anew.
         there = options.replace or not (options.create or any(not p for p, _ in assignments))
@@ -90,22 +90,18 @@ def set_element(session: Session) -> int:
         blank = (bytes(found.basic().value_size),) * _cpus(found)
         write = _writer(session, found, how, held)
         after = edit.assigned(before or blank, assignments, write, cpu)
-        edit.check_special_fields(before or blank, after, how.value)
+        edit.check_special_fields(found, before or blank, after)
         change = Change(key, before, after)
-        if options.dry_run:
-            edit.would_refuse(found)
-        else:
-            # What vanishes meanwhile must not come back with some fields of the old value.
-            flags = edit.NOEXIST if options.create else edit.EXIST if there else edit.ANY
-            if edit.holds_fds(found) and found.facts.walk is Walk.INDEX:
-                flags = edit.ANY  # bpf_fd_array_map_update_elem() takes no other
-            with _writable(session, found) as target:
-                edit.store(target, change, flags, how.value)
-        if edit.holds_fds(found):  # an ID is read where an fd was written
+        # What vanishes meanwhile must not come back with some fields of the old value.
+        flags = edit.NOEXIST if options.create else edit.EXIST if there else edit.ANY
+        if holds_fds and found.facts.walk is Walk.INDEX:
+            flags = edit.ANY  # bpf_fd_array_map_update_elem() takes no other
+        _make(session, found, lambda target: edit.store(target, change, flags))
+        if holds_fds:  # an ID is read where an fd was written
             id = selectors.number(words[-1].partition(":")[2], words[-1])
             change = change._replace(after=(struct.pack("=I", id),))
         _tell(session, found, how, change)
-        lost = edit.lost_with(found, how.value) if before is not None else []
+        lost = edit.lost_with(found) if before is not None else []
         if lost:
             output.note(f"the kernel makes a new element of it, without its {', '.join(lost)}")
     return 0
@@ -125,16 +121,12 @@ def delete_element(session: Session) -> int:
     with selectors.one_map(session.system, options.selector) as found:
         how = typing.of(found)
         key = key_of(options.key, found, how.key)
-        element = edit.present(found, key, how.value)
+        element = edit.present(found, key)
         if element is None:
             raise edit.absent(found, key)
         if options.expect:
             _check(found, element.values, options.expect, how)
-        if options.dry_run:
-            edit.would_refuse(found)
-        else:
-            with _writable(session, found) as target:
-                edit.remove(target, key)
+        _make(session, found, lambda target: edit.remove(target, key))
         _tell(session, found, how, Change(key, element.values, None))
     return 0
 
@@ -151,11 +143,8 @@ def push_value(session: Session) -> int:
         write = _writer(session, found, how, held)
         after = edit.assigned((bytes(found.basic().value_size),), changes, write)
         change = Change(b"", None, after)
-        if options.dry_run:
-            edit.would_refuse(found)
-        else:
-            with _writable(session, found) as target:
-                edit.store(target, change, edit.EXIST if options.replace else edit.ANY, how.value)
+        flags = edit.EXIST if options.replace else edit.ANY
+        _make(session, found, lambda target: edit.store(target, change, flags))
         _tell(session, found, how, change)
     return 0
 
@@ -186,7 +175,8 @@ def _key_and_changes(found: Map, how: Readings, words: list[str]) -> tuple[bytes
     """The key's bytes, and the words of the change. Raises UsageError."""
     told = found.basic()
     if found.facts.walk is Walk.PEEK:
-        raise UsageError(f"map {told.id} is a {found.type.label}: use 'map push' and 'map pop'")
+        kind = found.type.label
+        raise UsageError(f"map {told.id} has type {kind}: use 'map push' and 'map pop'")
     if edit.assignment(words[0]) is not None:
         if found.facts.walk is not Walk.INDEX or told.max_entries != 1:
             raise UsageError(f"map {told.id} has many elements: give a key before {words[0]}")
@@ -254,6 +244,15 @@ def _reference(session: Session, found: Map, text: str, held: ExitStack) -> byte
     target: Program | Map = system.program(id) if noun == "prog" else system.map(id)
     held.enter_context(target)
     return struct.pack("=i", target.fd)
+
+
+def _make(session: Session, found: Map, change: Callable[[Map], None]) -> None:
+    """Make a change; with --dry-run, see whether it would be refused."""
+    if session.options.dry_run:
+        edit.would_refuse(found)
+        return
+    with _writable(session, found) as target:
+        change(target)
 
 
 @contextmanager

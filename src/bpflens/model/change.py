@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
+from bpflens.abi.enums import MapType
 from bpflens.abi.mapfacts import Value, Walk
 from bpflens.errors import (
     BpflensError,
@@ -25,15 +26,18 @@ from bpflens.errors import (
 )
 from bpflens.model.elements import Element, element, find
 from bpflens.model.parts import attempt
-from bpflens.model.typed import ByType, Reading
+from bpflens.model.typed import Reading
 
 if TYPE_CHECKING:
     from bpflens.model.map import Map
+    from bpflens.model.specialfields import SpecialField
 
 T = TypeVar("T")
 
 ANY, NOEXIST, EXIST, LOCK = 0, 1, 2, 4
 """Flags of MAP_UPDATE_ELEM: BPF_ANY, BPF_NOEXIST, BPF_EXIST, BPF_F_LOCK."""
+_SPIN_LOCK, _RES_SPIN_LOCK = "bpf_spin_lock", "bpf_res_spin_lock"
+"""Of these, user space can take the first."""
 
 
 class Assignment(NamedTuple):
@@ -51,10 +55,10 @@ class Change(NamedTuple):
     after: tuple[bytes, ...] | None
 
 
-def present(map: Map, key: bytes, reading: Reading | None) -> Element | None:
+def present(map: Map, key: bytes) -> Element | None:
     """The element with this key, read under its spin lock where it has one; None: there is none."""
     try:
-        return find(map, key, LOCK if has_spin_lock(reading) else 0)
+        return _under_lock(map, lambda flags: find(map, key, flags))
     except NotFound:
         return None
 
@@ -83,17 +87,18 @@ def assigned(
     return tuple(changed)
 
 
-def store(map: Map, change: Change, flags: int, reading: Reading | None) -> None:
+def store(map: Map, change: Change, flags: int) -> None:
     """Write what an element becomes. Raises Refused, Denied, NotFound, Unsupported."""
     assert change.after is not None
     data = change.after[0]
     if map.facts.per_cpu:
         room = map.basic().value_size + 7 & ~7
         data = b"".join(value.ljust(room, b"\0") for value in change.after)
-    if has_spin_lock(reading):
-        flags |= LOCK
-    calls = map.system.calls
-    _try(map, change.key, lambda: calls.map_update(map.fd, change.key, data, flags))
+
+    def write(lock: int) -> None:
+        map.system.calls.map_update(map.fd, change.key, data, flags | lock)
+
+    _try(map, change.key, lambda: _under_lock(map, write))
 
 
 def remove(map: Map, key: bytes) -> None:
@@ -111,44 +116,43 @@ def take(map: Map, key: bytes) -> Element:
     return element(map, key, data)
 
 
-def check_special_fields(
-    before: tuple[bytes, ...], after: tuple[bytes, ...], reading: Reading | None
-) -> None:
+def check_special_fields(map: Map, before: tuple[bytes, ...], after: tuple[bytes, ...]) -> None:
     """Raises Refused where a change is of what only the kernel writes, as a timer."""
-    if not isinstance(reading, ByType):
-        return
-    from bpflens.model.specialfields import special_fields
-
-    for path, kind, at, size in special_fields(reading.btf, reading.type_id):
+    for path, kind, at, size in _special_fields(map):
         for old, new in zip(before, after, strict=True):
             if old[at : at + size] != new[at : at + size]:
                 what = f"value{_dotted(path)} is a {kind}, which only the kernel writes"
                 raise Refused(f"{what}: nothing was changed")
 
 
-def lost_with(map: Map, reading: Reading | None) -> list[str]:
+def lost_with(map: Map) -> list[str]:
     """What goes when an element is stored anew, which all but arrays do: its timers and the like.
 
     A value with a spin lock is changed in place (htab_map_update_elem() with BPF_F_LOCK).
     """
-    if not isinstance(reading, ByType) or map.facts.walk is Walk.INDEX or has_spin_lock(reading):
+    kinds = [field.kind for field in _special_fields(map)]
+    if map.facts.walk is Walk.INDEX or _SPIN_LOCK in kinds:
         return []
-    from bpflens.model.specialfields import LOCKS, special_fields
-
-    fields = special_fields(reading.btf, reading.type_id)
-    return [*dict.fromkeys(field.kind for field in fields if field.kind not in LOCKS)]
+    return [*dict.fromkeys(kind for kind in kinds if kind != _RES_SPIN_LOCK)]
 
 
-def has_spin_lock(reading: Reading | None) -> bool:
-    """Whether a value of this type has a `struct bpf_spin_lock`; the kernel takes it at the top."""
-    if not isinstance(reading, ByType):
-        return False
-    from bpflens.btf.types import Struct
+def _special_fields(map: Map) -> list[SpecialField]:
+    from bpflens.model.specialfields import of_map  # imports BTF, for changes alone
 
-    found = reading.btf.strip(reading.type_id)
-    return isinstance(found, Struct) and any(
-        reading.btf.type_name(member.type_id) == "bpf_spin_lock" for member in found.members
-    )
+    return of_map(map)
+
+
+def _under_lock(map: Map, call: Callable[[int], T]) -> T:
+    """`call` with the flag that takes the value's spin lock, where it has one."""
+    if not any(field.kind == _SPIN_LOCK for field in _special_fields(map)):
+        return call(0)
+    try:
+        return call(LOCK)
+    except SyscallError as error:
+        # Of a lock in a struct inside, Linux knows since 64e8ee814819 (6.11).
+        if error.errno != errno.EINVAL:
+            raise
+        return call(0)
 
 
 def holds_fds(map: Map) -> bool:
@@ -198,11 +202,13 @@ def refusal(map: Map, key: bytes, error: SyscallError, deletes: bool) -> Bpflens
         case errno.EEXIST:
             return Refused(f"{which} has an element with key {key.hex()} already")
         case errno.E2BIG | errno.EINVAL if _past_the_end(map, key):
-            return Refused(_slots(map))
+            return absent(map, key)
         case errno.E2BIG | errno.ENOSPC:
             return Refused(f"{which} is full: it holds its {told.max_entries} elements")
         case errno.EINVAL if deletes and map.facts.walk is Walk.INDEX:
             return Unsupported(f"elements of {kind} maps cannot be deleted, only overwritten")
+        case errno.EINVAL if map.type is MapType.LPM_TRIE and _prefix(key) > 8 * len(key) - 32:
+            return Refused(f"{which} has prefixes of 0 to {8 * len(key) - 32} bits")
         case errno.EINVAL if holds_fds(map) and not deletes:
             return Refused(f"{which} does not take this one: {_ALIKE[map.facts.value]}")
         case errno.EINVAL | errno.EOPNOTSUPP | 524:
@@ -215,18 +221,19 @@ def refusal(map: Map, key: bytes, error: SyscallError, deletes: bool) -> Bpflens
 def absent(map: Map, key: bytes, remedy: str = "") -> NotFound:
     """Why there is no element with this key, in words; `remedy`: what could be done."""
     if _past_the_end(map, key):
-        return NotFound(_slots(map))
+        return NotFound(f"map {map.id} has slots 0 to {map.basic().max_entries - 1}")
     return NotFound(f"map {map.id} has no element with key {key.hex()}{remedy}")
-
-
-def _slots(map: Map) -> str:
-    return f"map {map.id} has slots 0 to {map.basic().max_entries - 1}"
 
 
 def _past_the_end(map: Map, key: bytes) -> bool:
     if map.facts.walk is not Walk.INDEX or len(key) != 4:
         return False
     return int.from_bytes(key, sys.byteorder) >= map.basic().max_entries
+
+
+def _prefix(key: bytes) -> int:
+    """How many bits of an LPM trie's key count: `struct bpf_lpm_trie_key_hdr` is before them."""
+    return int.from_bytes(key[:4], sys.byteorder)
 
 
 _ASSIGNMENT = re.compile(r"value(?:\.([^=]*)|(\[[^=]*))?=(.*)", re.DOTALL)

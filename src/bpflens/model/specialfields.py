@@ -8,10 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import islice
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.btf import Btf
 from bpflens.btf import types as t
+from bpflens.model.typed import type_ids
+
+if TYPE_CHECKING:
+    from bpflens.model.map import Map
 
 STRUCTS = frozenset(
     {
@@ -21,7 +25,14 @@ STRUCTS = frozenset(
 )  # fmt: skip
 POINTERS = frozenset({"kptr", "kptr_untrusted", "percpu_kptr"})
 """Tags of pointers to objects of the kernel; a `uptr` is user space's to write."""
-LOCKS = frozenset({"bpf_spin_lock", "bpf_res_spin_lock"})
+
+ONLY_ONE = frozenset(
+    {
+        "bpf_spin_lock", "bpf_res_spin_lock", "bpf_timer", "bpf_wq", "bpf_task_work",
+        "bpf_refcount",
+    }
+)  # fmt: skip
+"""Of these a value has one; where there are more, the kernel takes all fields for plain bytes."""
 
 MAX_DEPTH = 32
 MOST = 1024
@@ -36,9 +47,24 @@ class SpecialField(NamedTuple):
     size: int
 
 
+def of_map(map: Map) -> list[SpecialField]:
+    """Those of a map's values: by the types that the kernel knows, however a person reads them.
+
+    Raises FormatError.
+    """
+    ids = type_ids(map)
+    if ids is None or not ids.btf or not ids.value:  # types of the kernel itself: struct_ops
+        return []
+    btf = map.system.btf(ids.btf)
+    return special_fields(btf, ids.value) if isinstance(btf, Btf) else []
+
+
 def special_fields(btf: Btf, type_id: int) -> list[SpecialField]:
     """Those of a map's value, as btf_parse_fields() finds them. Raises FormatError."""
     found = _within(btf, type_id, {}, 0)
+    kinds = [field.kind for field in found]
+    if any(kinds.count(kind) > 1 for kind in ONLY_ONE):
+        return []
     return [field._replace(path=field.path.removeprefix(".")) for field in found]
 
 
@@ -72,5 +98,7 @@ def _of_parts(
                     yield SpecialField(f"[{index}]{path}", kind, at + index * step, size)
         case t.Ptr():
             target = btf[found.to]
-            if isinstance(target, t.TypeTag) and target.name in POINTERS:
+            if not isinstance(target, t.TypeTag) or target.name not in POINTERS:
+                return
+            if isinstance(btf.strip(found.to), t.Struct):  # one that is known, not declared alone
                 yield SpecialField("", target.name, 0, btf.pointer_size)

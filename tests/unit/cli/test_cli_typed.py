@@ -356,8 +356,13 @@ def test_global_data_is_set_by_variable_without_a_key(cli: Cli) -> None:
 
 
 def test_what_only_the_kernel_writes_is_not_said_to_be_changed(cli: Cli) -> None:
-    for change in ("value.lock.val=1", "hex:0100000005000000"):
-        done = cli("map", "set", "name:t_locked", "0", change)
+    for change in (
+        ["value.lock.val=1"],
+        ["hex:0100000005000000"],
+        ["hex:0100000005000000", "--raw"],
+        ["value.a=1", "--value-as", "a=u32:b=u32"],
+    ):
+        done = cli("map", "set", "name:t_locked", "0", *change)
         assert (done.status, done.out) == (1, "")
         assert "value.lock is a bpf_spin_lock, which only the kernel writes" in done.err
 
@@ -392,7 +397,8 @@ def test_a_value_with_a_spin_lock_is_read_and_written_under_it(cli: Cli) -> None
         (("set", "name:t_frozen", "0", "value.packets=1"), 1, "frozen"),
         (("set", "name:t_frozen", "0", "value.packets=1", "--dry-run"), 1, "frozen"),
         (("set", "name:t_frozen", "5", "value.packets=1", "--create"), 1, "frozen"),
-        (("set", "name:t_percpu", "5", "value.packets=1", "--create"), 1, "has slots 0 to 0"),
+        (("set", "name:t_percpu", "5", "value.packets=1", "--create"), 3, "has slots 0 to 0"),
+        (("set", "name:t_lpm", "hex:2100000001000000", "1"), 1, "has prefixes of 0 to 32 bits"),
         (("set", "name:t_plain", "3", "1"), 0, ""),
         (("set", "name:t_percpu", "5", "value.packets=1"), 3, "has slots 0 to 0"),
         (("set", "name:t_percpu", "-", "value.packets=1"), 2, "key -: the value is a number"),
