@@ -210,7 +210,7 @@ class Bench(ABC):
 
     def fan_out(self, socket: int, prog: int) -> None:
         """setsockopt(PACKET_FANOUT, PACKET_FANOUT_DATA): a group of its own. Raises OSError."""
-        raise NotOffered("no groups of packet sockets")
+        raise NotOffered("this kernel has no groups of packet sockets")
 
     def filter_socket(self, socket: int, prog: int) -> None:
         """setsockopt(SO_ATTACH_BPF). Raises OSError."""

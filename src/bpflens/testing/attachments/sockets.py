@@ -82,15 +82,6 @@ for _type in (ProgType.SK_REUSEPORT, ProgType.SOCKET_FILTER):
         case("sk_reuseport", f"{_kind}, by a {_type.label}")(partial(_choosing, _type, _kind))
 
 
-@case("packet_fanout", "the program's fd closed")
-def group(bench: Bench) -> Expected:
-    prog, id = loaded(bench)
-    fd, words = bench.bound_socket("packets")
-    bench.fan_out(fd, prog)
-    bench.files.close(prog)
-    return Expected(id, words, via="files", flags=[], holder=f" fd {fd}")
-
-
 @case("sk_reuseport", "beside a filter")
 def both(bench: Bench) -> Expected:
     found = _choosing(ProgType.SK_REUSEPORT, "udp", bench)
@@ -98,3 +89,12 @@ def both(bench: Bench) -> Expected:
     prog, _ = loaded(bench)
     bench.filter_socket(fd, prog)
     return found
+
+
+@case("packet_fanout", "the program's fd closed")
+def group(bench: Bench) -> Expected:
+    prog, id = loaded(bench)
+    fd, words = bench.bound_socket("packets")
+    bench.fan_out(fd, prog)
+    bench.files.close(prog)
+    return Expected(id, words, via="files", flags=[], holder=f" fd {fd}")
