@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from bpflens.testing.bench import Bench, NotOffered
-from bpflens.testing.conformance.__main__ import bench as bench_of
+from bpflens.testing.commandline import bench as bench_of
 
 
 @pytest.fixture(scope="module", params=["linux", "engine-6.18", "engine-6.12", "engine-6.1"])

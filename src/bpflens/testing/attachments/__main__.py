@@ -15,12 +15,12 @@ from fnmatch import fnmatchcase
 
 from bpflens.testing.attachments import suite
 from bpflens.testing.attachments.table import Column, row_of
-from bpflens.testing.bench import Bench, NotOffered
-from bpflens.testing.conformance.__main__ import bench, say
+from bpflens.testing.bench import Bench
+from bpflens.testing.commandline import main, say
 
 
-def run(bench: Bench, patterns: list[str]) -> tuple[Column, int]:
-    """Run what the patterns name: the kernel's column, and how many are wrong."""
+def run(bench: Bench, patterns: list[str]) -> bool:
+    """Run what the patterns name, and tell the kernel's column."""
     column: Column = {}
     wrong = 0
     for case in suite.cases():
@@ -34,29 +34,14 @@ def run(bench: Bench, patterns: list[str]) -> tuple[Column, int]:
             say(f"WRONG\t{row}\t{type(error).__name__}: {error}")
         else:
             say(f"no\t{row}\t{column[row]}" if column[row] else f"yes\t{row}")
-    return column, wrong
+    return bool(column) and not wrong
 
 
 def read(output: str) -> Column:
-    """The column in what `main` wrote."""
+    """The column in what `run` wrote."""
     lines = [line.split("\t") for line in output.splitlines()]
     return {words[1]: "".join(words[2:]) for words in lines if words[0] in ("yes", "no")}
 
 
-def main(arguments: list[str]) -> int:
-    kind = arguments.pop(0) if arguments else "linux"
-    release = arguments.pop(0) if kind == "engine" and arguments else "6.18"
-    try:
-        kernel = bench(kind, release)
-    except NotOffered as reason:
-        say(str(reason))
-        return 1
-    try:
-        column, wrong = run(kernel, arguments or ["*"])
-    finally:
-        kernel.close()
-    return 1 if wrong or not column else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], run))

@@ -14,21 +14,11 @@ from collections import Counter
 from fnmatch import fnmatchcase
 
 from bpflens.testing.bench import Bench, NotOffered
+from bpflens.testing.commandline import main, say
 from bpflens.testing.conformance import suite
 
 
-def bench(kind: str, release: str) -> Bench:
-    """The bench by its name. Raises NotOffered."""
-    if kind == "engine":
-        from bpflens.testing.on_engine import EngineBench
-
-        return EngineBench(release)
-    from bpflens.testing.on_linux import LinuxBench
-
-    return LinuxBench()
-
-
-def run(bench: Bench, patterns: list[str]) -> Counter[str]:
+def run(bench: Bench, patterns: list[str]) -> bool:
     """Run what the patterns name, and count."""
     counts: Counter[str] = Counter()
     for check in suite.checks():
@@ -43,30 +33,10 @@ def run(bench: Bench, patterns: list[str]) -> Counter[str]:
             outcome = "FAIL"
             say(f"{check.name}: {check.says}\n    {type(error).__name__}: {error}")
         counts[outcome] += 1
-    return counts
-
-
-def say(line: str) -> None:
-    """A line of output."""
-    sys.stdout.write(f"{line}\n")
-
-
-def main(arguments: list[str]) -> int:
-    kind = arguments.pop(0) if arguments else "linux"
-    release = arguments.pop(0) if kind == "engine" and arguments else "6.18"
-    try:
-        kernel = bench(kind, release)
-    except NotOffered as reason:
-        say(str(reason))
-        return 1
-    try:
-        counts = run(kernel, arguments or ["*"])
-    finally:
-        kernel.close()
     told = ", ".join(f"{number} {outcome}" for outcome, number in sorted(counts.items()))
-    say(f"{kernel.name}: {counts.total()} checks: {told}")
-    return 1 if counts["FAIL"] or not counts else 0
+    say(f"{bench.name}: {counts.total()} checks: {told}")
+    return bool(counts) and not counts["FAIL"]
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], run))
