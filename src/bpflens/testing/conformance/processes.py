@@ -138,7 +138,8 @@ def check_mounts(bench: Bench) -> None:
     same(len(told), 1)
     id, parent, device, root, there, options, *rest = told[0].split(" ")
     same((root, there), ("/", path))
-    assert int(id) > int(parent) > 0
+    assert int(id) > 0
+    assert int(parent) > 0
     assert re.fullmatch(r"0:\d+", device)
     assert options.startswith("rw")
     same(rest[rest.index("-") + 1], "bpf")
