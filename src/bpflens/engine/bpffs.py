@@ -10,7 +10,7 @@ from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.abi.infos import TokenInfo
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.cgroups import Cgroup
-from bpflens.engine.creds import Creds, UserNs
+from bpflens.engine.creds import Cap, Creds, UserNs
 from bpflens.engine.files import O_RDONLY, O_RDWR, O_WRONLY, Node
 from bpflens.engine.objects import ACCESS, Object, access_mode, open_object
 
@@ -25,6 +25,10 @@ _NAME_MAX = 255
 _PATH_FD = int(MapFlag.PATH_FD)
 
 
+_STICKY = 0o1000
+"""S_ISVTX."""
+
+
 class Pin:
     """A file of a bpffs: one more reference to an object by user space."""
 
@@ -36,10 +40,10 @@ class Pin:
         self.mode = 0o600
 
     def grants(self, creds: Creds, mode: int) -> bool:
-        """inode_permission() for a file mode; root may all."""
+        """inode_permission() for a file mode."""
         wanted = {O_RDONLY: 4, O_WRONLY: 2, O_RDWR: 6}[mode]
         granted = self.mode >> 6 if creds.uid == self.uid else self.mode
-        return creds.uid == 0 or granted & wanted == wanted
+        return creds.has(Cap.DAC_OVERRIDE) or granted & wanted == wanted
 
     def let_go(self) -> None:
         """The reference goes; the object may go with it."""
@@ -106,11 +110,23 @@ class Directory(Node):
             raise err(errno.EPERM)
         return self.entries.get(name)
 
-    def unlink(self, name: str) -> None:
-        """Remove a pin; the object may go with it."""
+    def writable(self, creds: Creds) -> bool:
+        """Whether entries may be made and taken away: inode_permission(MAY_WRITE | MAY_EXEC)."""
+        granted = self.mode >> 6 if creds.uid == self.uid else self.mode
+        return creds.has(Cap.DAC_OVERRIDE) or granted & 3 == 3
+
+    def unlink(self, name: str, creds: Creds) -> None:
+        """Remove a pin; the object may go with it. In a sticky directory, only one's own."""
         entry = self.entries.get(name)
+        if entry is None:
+            raise err(errno.ENOENT)
+        if not self.writable(creds):
+            raise err(errno.EACCES)  # may_delete()
+        own = isinstance(entry, Pin) and creds.uid == entry.uid
+        if self.mode & _STICKY and not (own or creds.uid == self.uid or creds.has(Cap.FOWNER)):
+            raise err(errno.EPERM)
         if not isinstance(entry, Pin):
-            raise err(errno.EISDIR if entry else errno.ENOENT)
+            raise err(errno.EISDIR)
         del self.entries[name]
         entry.let_go()
         self.engine.work()
@@ -254,7 +270,7 @@ def obj_pin(call: Call, attr: ObjPath) -> int:
         raise err(errno.ENOENT)  # filename_create(): only a directory may be meant
     if not where.bpffs:
         raise err(errno.EPERM)
-    if call.task.creds.uid not in (0, where.uid) and not where.mode & 0o002:
+    if not where.writable(call.task.creds):
         raise err(errno.EACCES)
     obj.opened()
     where.entries[name] = Pin(obj, call.task.creds.uid)

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 class Cap(IntEnum):
-    """The capabilities that bpf(2) asks for (include/uapi/linux/capability.h)."""
+    """What bpf(2) and its file system ask for (include/uapi/linux/capability.h)."""
 
+    DAC_OVERRIDE = 1
+    FOWNER = 3
     NET_ADMIN = 12
     SYS_PTRACE = 19
     SYS_ADMIN = 21

@@ -1,6 +1,6 @@
 """Every module that answers a command or knows a kind of map or link."""
 
-from bpflens.engine import bpffs, btfs, info, misc, objects, tokens
+from bpflens.engine import bpffs, btfs, info, misc, objects, testrun, tokens
 from bpflens.engine.links import (
     cgroup,
     commands,
@@ -31,6 +31,6 @@ from bpflens.engine.progs import load
 FAMILIES = (
     array, batch, bpffs, btfs, cgroup, commands, create, elements, hash, info, keyless, load, lpm,
     misc, nested, netns, objects, other, prog_attach, query, redirect, sockets, sockmap,
-    struct_ops, tcx, tokens, tracing, xdp,
+    struct_ops, tcx, testrun, tokens, tracing, xdp,
 )  # fmt: skip
 """Imported so that they register what they have."""

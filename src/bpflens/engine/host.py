@@ -77,9 +77,7 @@ class EngineHost:
     def unlink(self, path: str) -> None:
         """See `HostPort.unlink`."""
         where, name = resolve(self._task, path.encode(errors="surrogateescape"), None)
-        if self._task.creds.uid not in (0, where.uid):
-            raise err(errno.EACCES)
-        where.unlink(name)
+        where.unlink(name, self._task.creds)
 
     def fdinfo(self, fd: int) -> bytes:
         """See `HostPort.fdinfo`."""

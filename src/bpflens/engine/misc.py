@@ -1,17 +1,16 @@
-"""Commands that stand alone: statistics, streams, test runs, binding a map."""
+"""Commands that stand alone: statistics, streams, binding a map."""
 
 from __future__ import annotations
 
 import errno
 from typing import TYPE_CHECKING
 
-from bpflens.abi.attrs import EnableStats, ProgBindMap, ProgStreamRead, ProgTestRun
-from bpflens.abi.enums import Cmd, ProgType, StatsType, StreamId
+from bpflens.abi.attrs import EnableStats, ProgBindMap, ProgStreamRead
+from bpflens.abi.enums import Cmd, StatsType, StreamId
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.files import O_RDONLY, File, Node
 from bpflens.engine.maps.base import Map
 from bpflens.engine.progs.prog import Prog
-from bpflens.errors import ENOTSUPP
 
 if TYPE_CHECKING:
     from bpflens.engine.engine import Engine
@@ -61,22 +60,3 @@ def stream_read(call: Call, attr: ProgStreamRead) -> int:
     if attr.stream_id not in (StreamId.STDOUT, StreamId.STDERR):
         raise err(errno.ENOENT)
     return 0
-
-
-_ETH_HLEN = 14
-_ON_PACKETS = frozenset({
-    ProgType.SOCKET_FILTER, ProgType.SCHED_CLS, ProgType.SCHED_ACT, ProgType.XDP,
-    ProgType.CGROUP_SKB, ProgType.LWT_IN, ProgType.LWT_OUT, ProgType.LWT_XMIT,
-    ProgType.LWT_SEG6LOCAL, ProgType.FLOW_DISSECTOR,
-})  # fmt: skip
-
-
-@command(Cmd.PROG_TEST_RUN, ProgTestRun)
-def test_run(call: Call, attr: ProgTestRun) -> int:
-    """bpf_prog_test_run(): the engine runs no programs, so no type has a test run."""
-    if bool(attr.ctx_size_in) != bool(attr.ctx_in) or bool(attr.ctx_size_out) != bool(attr.ctx_out):
-        raise err(errno.EINVAL)
-    prog = call.task.files.get(attr.prog_fd, Prog)
-    if prog.type in _ON_PACKETS and attr.data_size_in < _ETH_HLEN:
-        raise err(errno.EINVAL)
-    raise err(ENOTSUPP)

@@ -72,6 +72,8 @@ class PerfEvent(Node):
 
     def set(self, prog: Prog, cookie: int = 0) -> None:
         """perf_event_set_bpf_prog(): one program an event, of the type for it."""
+        if self.kind == SOFTWARE and self.prog:
+            raise err(errno.EEXIST)  # perf_event_set_bpf_handler() looks at the type after that
         if prog.type != _PROGS[self.kind]:
             raise err(errno.EINVAL)
         if self.prog:

@@ -164,7 +164,7 @@ class EngineBench(Bench):
 
     def unlink(self, path: str) -> None:
         folder, _, name = path.rpartition("/")
-        self.engine.mounts[folder].unlink(name)
+        self.engine.mounts[folder].unlink(name, self.task.creds)
 
     def cgroup(self, parent: Cgroup | None = None) -> Cgroup:
         above = self._cgroups[parent.path] if parent else self.engine.cgroup

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from bpflens.abi.attrs import ProgAttach
 from bpflens.abi.enums import Cmd, ProgType
 from bpflens.engine.call import Call, command, err
+from bpflens.engine.creds import Cap
 from bpflens.engine.links.base import CGROUP_PROGS, PROG_TYPES, check_attach_type
 from bpflens.engine.links.mprog import MPROG_FLAGS, MULTI, OVERRIDE, PREORDER, REPLACE
 from bpflens.engine.progs.prog import Prog
@@ -101,6 +102,8 @@ def prog_detach(call: Call, attr: ProgAttach) -> int:
             prog = call.task.files.get(attr.attach_bpf_fd, Prog)
             if prog.type != type:
                 raise err(errno.EINVAL)
+        else:
+            call.task.require(Cap.NET_ADMIN)  # bpf_mprog_detach_empty()
     elif type in CGROUP_PROGS or type == ProgType.LSM:
         if attr.attach_flags or attr.relative_fd:
             raise err(errno.EINVAL)

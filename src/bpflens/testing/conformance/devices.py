@@ -135,6 +135,15 @@ def check_tcx_detach_of_nothing(bench: Bench) -> None:
     fails(errno.ENOENT, it.detach, cls(bench.calls))
 
 
+def check_tcx_detach_unnamed(bench: Bench) -> None:
+    """Who names the program needs no capability; who does not needs CAP_NET_ADMIN (EPERM)."""
+    it, prog = tcx(bench), cls(bench.calls)
+    it.attach(prog)
+    nobody = Hook(bench.caller(0), it.target, it.type)
+    fails(errno.EPERM, nobody.detach)
+    nobody.detach(prog)
+
+
 @cases(
     side_missing=(ID, 0), both=(BEFORE | AFTER, 0), mode=(1, 0), multi=(2, 0), unknown=(1 << 20, 0),
 )  # fmt: skip

@@ -229,6 +229,21 @@ def check_perf_event_is_taken(bench: Bench) -> None:
     fails(errno.EEXIST, perf_link, bench, event)
 
 
+def check_ticks_have_one_program(bench: Bench) -> None:
+    """An event of software that has one says so (EEXIST) before it looks at another's type."""
+    event = bench.ticks()
+
+    def link(type: P) -> int:
+        attr = LinkCreatePerfEvent(
+            prog_fd=program(bench.calls, type=type), target_fd=event, attach_type=A.PERF_EVENT
+        )
+        return bench.calls.link_create(attr)
+
+    fails(errno.EINVAL, link, P.TRACEPOINT)
+    link(P.PERF_EVENT)
+    fails(errno.EEXIST, link, P.TRACEPOINT)
+
+
 def check_perf_event_is_free_again(bench: Bench) -> None:
     """When the link goes, the event can have another."""
     event = bench.tracepoint("sched", TRACEPOINT)

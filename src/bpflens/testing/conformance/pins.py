@@ -209,6 +209,14 @@ def check_pins_need_no_capability(bench: Bench) -> None:
     nobody.obj_get(path)
 
 
+def check_root_is_no_owner(bench: Bench) -> None:
+    """What another user pinned is not open to root without CAP_DAC_OVERRIDE."""
+    path = f"{bench.bpffs()}/x"
+    bench.caller(1000).obj_pin(map(bench.calls), path)
+    fails(errno.EACCES, bench.caller(0).obj_get, path)
+    bench.calls.obj_get(path)
+
+
 def check_btf_of_a_pinned_map_stays(bench: Bench) -> None:
     """A map keeps its BTF."""
     from bpflens.testing.builders import types
