@@ -33,13 +33,14 @@ from bpflens.abi.attrs import BtfLoad
 from bpflens.abi.enums import Cmd
 from bpflens.engine import Engine
 from bpflens.engine.bpffs import Directory, Pin
-from bpflens.engine.creds import Cap
+from bpflens.engine.creds import Cap, Creds
 from bpflens.engine.links.base import Link
 from bpflens.engine.tasks import Task
 from bpflens.errors import ENOTSUPP
 from bpflens.port.memory import Memory
 from bpflens.testing.on_engine import few_types
 from tests.fuzz.test_btf_fuzz import damaged, random_types
+from tests.twin.callers import engine_callers, named_types
 from tests.twin.generate import Generator
 from tests.twin.sides import Side
 from tests.twin.steps import BAD
@@ -96,7 +97,10 @@ class Story:
         )
         files = self.chance.choice((20, 64, 4096, 4096))
         self.task: Task = self.engine.task(uid, caps=caps if uid else None, nofile=files)
-        self.side = Side(self.task, engine_surroundings(self.engine, self.task), pid=self.task.pid)
+        self.side = Side(
+            engine_callers(self.engine, self.task), named_types(VMLINUX),
+            engine_surroundings(self.engine, self.task), pid=self.task.pid,
+        )  # fmt: skip
         self.generator = Generator(seed, self.engine.cpus)
         self.last: Sent | None = None
         self.calls = 0
@@ -230,7 +234,7 @@ def unpin(directory: Directory) -> None:
     """Remove what is pinned there and below."""
     for name, entry in list(directory.entries.items()):
         if isinstance(entry, Pin):
-            directory.unlink(name)
+            directory.unlink(name, Creds())
         elif isinstance(entry, Directory):
             unpin(entry)
 

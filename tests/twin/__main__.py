@@ -7,11 +7,14 @@ the same random calls to the live kernel and to the engine.
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+from bpflens.abi.enums import Cmd
 
 _INSIDE = "BPFLENS_TWIN_INSIDE"
 
@@ -35,16 +38,26 @@ def inside(options: argparse.Namespace) -> int:
 
     try:
         start = time.perf_counter()
-        done, found = run(stage, options.seed, options.calls, options.length, tell)
+        tally, found = run(stage, options.seed, options.calls, options.length, tell)
         took = time.perf_counter() - start
     finally:
         stage.close()
     print(
-        f"{done} calls, {len(found)} differences, "
-        f"{stage.deeper} programs that only Linux's verifier sees through, "
+        f"{tally.calls} calls, {len(found)} differences, "
+        f"{tally.deeper} programs that only Linux's verifier sees through, "
+        f"{tally.ran} test runs that only Linux makes, "
         f"seed {options.seed}, {took:.1f} s"
     )
+    if options.reached:
+        for (cmd, error), count in sorted(tally.reached.items()):
+            print(f"{_name(cmd):28} {errno.errorcode.get(error, error or 'ok')!s:12} {count}")
+    commands = {cmd for cmd, _error in tally.reached}
+    print(f"{len(tally.reached)} answers of {len(commands)} commands")
     return 1 if found else 0
+
+
+def _name(cmd: int) -> str:
+    return Cmd(cmd).name if cmd in set(Cmd) else str(cmd)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -54,6 +67,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--length", type=int, default=200, help="calls in a story")
     parser.add_argument("--show", type=int, default=1, help="stories to show of each difference")
+    parser.add_argument("--reached", action="store_true", help="how often each answer was given")
     options = parser.parse_args(arguments)
     if os.environ.get(_INSIDE):
         return inside(options)

@@ -8,7 +8,7 @@ from tests.twin.choices import SURROUNDINGS
 from tests.twin.hooks import ON_MAP, ON_NETNS, P
 from tests.twin.links import Links
 from tests.twin.steps import Buffer, Ids, Named, Step
-from tests.twin.surroundings import PERF
+from tests.twin.surroundings import PERF, TRACED
 
 
 class Attachments(Links):
@@ -70,7 +70,7 @@ class Attachments(Links):
 
     def task_fd_query(self) -> Step:
         found = [t.step for t in self.things if t.kind == "link" and t.type == P.RAW_TRACEPOINT]
-        of = self.pick(PERF, self.link()[0], *found[-8:], *SURROUNDINGS)
+        of = self.pick(PERF, *(TRACED,) * 8, self.link()[0], *found[-8:], *SURROUNDINGS)
         names = [Named(0, "pid", 0), Named(4, "fd", of)]
         if self.rarely(0.1):
             names.pop(0)

@@ -6,9 +6,9 @@ import random
 
 from bpflens.abi.record import Record
 from tests.twin.steps import Named, Step
-from tests.twin.surroundings import BPFFS, CGROUP, CHILD, DIRECTORY, NETNS, NULL, PERF, UDP
+from tests.twin.surroundings import BPFFS, CGROUP, CHILD, DIRECTORY, NETNS, NULL, PERF, TRACED, UDP
 
-SURROUNDINGS = (NULL, BPFFS, DIRECTORY, UDP, PERF, CGROUP, NETNS, CHILD)
+SURROUNDINGS = (NULL, BPFFS, DIRECTORY, UDP, PERF, CGROUP, NETNS, CHILD, TRACED)
 
 
 class Thing:

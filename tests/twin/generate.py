@@ -13,7 +13,7 @@ from tests.twin.infos import Infos
 from tests.twin.loads import Loads
 from tests.twin.lone import Lone
 from tests.twin.pins import Pins
-from tests.twin.steps import Step
+from tests.twin.steps import CALLERS, Step
 
 
 class Generator(Elements, Loads, Debug, Infos, Numbers, Pins, Attachments, Lone):
@@ -36,23 +36,24 @@ class Generator(Elements, Loads, Debug, Infos, Numbers, Pins, Attachments, Lone)
             (7, self.debug_load),
             (14, self.info),
             (4, self.by_id),
-            (3, self.next_id),
+            (4, self.next_id),
             (3, self.pin),
             (3, self.get),
             (2, self.bind),
             (3, self.other),
+            (4, self.test_run),
             (5, self.close),
             (2, self.junk),
-            (6, self.attachable),
-            (8, self.link_create),
-            (1, self.raw_tracepoint),
+            (9, self.attachable),
+            (10, self.link_create),
+            (3, self.raw_tracepoint),
             (4, self.link_update),
             (2, self.link_detach),
-            (1, self.iter_create),
+            (2, self.iter_create),
             (7, self.prog_attach),
             (5, self.prog_detach),
             (6, self.prog_query),
-            (2, self.task_fd_query),
+            (3, self.task_fd_query),
         ]
 
     def next(self) -> Step:
@@ -60,4 +61,7 @@ class Generator(Elements, Loads, Debug, Infos, Numbers, Pins, Attachments, Lone)
         self.number += 1
         weights = [weight for weight, _writer in self.writers]
         writer = self.random.choices(self.writers, weights)[0][1]
-        return writer()
+        step = writer()
+        if self.rarely(0.08) and step.close is None:
+            step.caller = self.random.randrange(1, len(CALLERS))
+        return step

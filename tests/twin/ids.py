@@ -6,7 +6,7 @@ from bpflens.abi.attrs import BtfById, MapById, NextId, ProgById
 from bpflens.abi.enums import Cmd
 from bpflens.abi.record import Record
 from tests.twin.choices import Choices
-from tests.twin.steps import Named, Step
+from tests.twin.steps import Ids, Named, Step
 
 
 class Numbers(Choices):
@@ -20,6 +20,14 @@ class Numbers(Choices):
             "link": Cmd.LINK_GET_NEXT_ID,
         }
         kind = self.random.choice(list(kinds))
+        thing = self.thing(kind)
+        if thing and not self.rarely(0.5):
+            # what follows the number before its own is the object itself, or if it is gone,
+            # something of the rest of the machine
+            names = [Named(0, f"before {kind}", thing.step)]
+            step = self.step(kinds[kind], NextId(next_id=0x7FFFFFFF), names=names)
+            step.ids = [Ids(-1, 4, kind)]
+            return self.whole(step)
         # from far above every object: what lives in the rest of the machine is not ours
         start = self.pick(0x7FFFFFFE, 0x7FFFFFFD, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
         step = self.step(kinds[kind], NextId(start_id=start, next_id=self.pick(0, 7)))

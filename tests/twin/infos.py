@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from bpflens.abi.attrs import ObjInfo
-from bpflens.abi.enums import Cmd
+from bpflens.abi.attrs import ObjInfo, ProgLoad
+from bpflens.abi.enums import AttachType, Cmd
 from tests.twin.choices import Choices, Thing
-from tests.twin.hooks import ON_MAP, ON_NETNS, P
-from tests.twin.steps import Buffer, Ids, Named, Step
+from tests.twin.hooks import ON_CGROUP, ON_MAP, ON_NETNS, P
+from tests.twin.steps import NAMED_TYPES, Buffer, Ids, Named, Step
 
 INFO_SIZE = {"map": 104, "prog": 232, "btf": 32, "link": 64, "other": 32}
 
@@ -38,9 +38,9 @@ class Infos(Choices):
         step_ignore: list[tuple[int, int, int]] = []
         ids: list[Ids] = []
         if kind == "prog":
-            # jited, load time, statistics: see section 10 of the specification
+            # jited, load time, statistics (of test runs): see section 10 of the specification
             step_ignore += [(0, 16, 4), (0, 20, 4), (0, 24, 8), (0, 40, 8), (0, 104, 8)]
-            step_ignore += [(0, 168, 4), (0, 216, 4)]
+            step_ignore += [(0, 168, 4), (0, 192, 16), (0, 216, 4)]
             ids += [Ids(0, 4, "prog"), Ids(0, 128, "btf")]
             if len(data) >= 232:
                 self.prog_arrays(buffers, data, ids, step_ignore)
@@ -114,8 +114,7 @@ class Infos(Choices):
     ) -> None:
         """What the info of a link needs, by the type of its program."""
         type = thing.type if thing else 0
-        if type in (P.CGROUP_SKB, P.CGROUP_SOCK, P.CGROUP_SOCK_ADDR, P.SOCK_OPS, P.CGROUP_DEVICE,
-                    P.CGROUP_SYSCTL):  # fmt: skip
+        if type in ON_CGROUP:
             ignore.append((0, 16, 8))  # a cgroup's ID
         elif type in ON_NETNS:
             ignore.append((0, 16, 4))  # a namespace's inode
@@ -125,13 +124,40 @@ class Infos(Choices):
             ignore.append((0, 60, 4))  # the process's number
             if len(data) >= 64 and self.rarely(0.7):
                 self.places(buffers, data)
-        elif type == P.PERF_EVENT:
+        elif type == P.TRACING:
+            assert thing
+            self.traced(thing, buffers, data, ids, ignore)
+        elif type in (P.PERF_EVENT, P.TRACEPOINT):
             ignore.append((0, 32, 4))  # the number of the clock's PMU differs by machine
         elif type == P.RAW_TRACEPOINT and len(data) >= 40 and self.rarely(0.6):
-            room = self.pick(1, 5, 12, 64)
-            data[24:28] = room.to_bytes(4, "little")
-            buffers[0].names.append(Named(16, "ptr", 1))
-            buffers.append(Buffer(bytes(room)))
+            self.name(buffers, data)
+
+    def traced(
+        self,
+        thing: Thing,
+        buffers: list[Buffer],
+        data: bytearray,
+        ids: list[Ids],
+        ignore: list[tuple[int, int, int]],
+    ) -> None:
+        """What the info of a link to what its program named needs."""
+        assert isinstance(thing.attr, ProgLoad)
+        attach = thing.attr.expected_attach_type
+        if attach == AttachType.TRACE_ITER:
+            name = NAMED_TYPES[thing.attr.attach_btf_id]
+            if name.endswith("map_elem"):
+                ids.append(Ids(0, 28, "map"))
+            else:
+                ignore.append((0, 32, 8))  # a cgroup's ID, or a process's number
+        if attach in (AttachType.TRACE_ITER, AttachType.TRACE_RAW_TP) and len(data) >= 40:
+            self.name(buffers, data)
+
+    def name(self, buffers: list[Buffer], data: bytearray) -> None:
+        """Ask for the name, too."""
+        room = self.pick(1, 5, 12, 64)
+        data[24:28] = room.to_bytes(4, "little")
+        buffers[0].names.append(Named(16, "ptr", 1))
+        buffers.append(Buffer(bytes(room)))
 
     def places(self, buffers: list[Buffer], data: bytearray) -> None:
         """Arrays for what a link to many places tells."""

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 from bpflens.abi.attrs import (
     IterCreate,
+    LinkCreateIter,
     LinkCreateNetfilter,
     LinkCreatePerfEvent,
     LinkCreateTcx,
+    LinkCreateTracing,
     LinkCreateUprobeMulti,
     LinkDetach,
     LinkUpdate,
+    ProgLoad,
     RawTracepointOpen,
 )
 from bpflens.abi.enums import Cmd
 from bpflens.abi.record import Record
-from tests.twin.choices import Thing
-from tests.twin.hooks import ON_DEVICE, ON_MAP, ON_NETNS, Hooks, P
-from tests.twin.steps import Buffer, Named, Step
-from tests.twin.surroundings import FOLDER, PROBED
+from tests.twin.choices import SURROUNDINGS, Thing
+from tests.twin.hooks import ON_DEVICE, ON_MAP, ON_NETNS, A, Hooks, P
+from tests.twin.steps import NAMED_TYPES, Buffer, Named, Step
+from tests.twin.surroundings import CGROUP, CHILD, FOLDER, NULL, PROBED, QUIET
 
-QUIET = b"xdp_bulk_tx"
-"""A tracepoint that nothing in the test's surroundings reaches."""
 _PATHS = (*(PROBED,) * 20, FOLDER, f"{FOLDER}/none", "")
 
 
@@ -31,6 +32,8 @@ class Links(Hooks):
         thing = self.prog()
         if thing and thing.type == P.KPROBE:
             return self.uprobes(thing)
+        if thing and thing.type == P.TRACING:
+            return self.tracing(thing)
         type = thing.type if thing else P.XDP
         names = [
             Named(0, "fd", thing.step if thing and not self.rarely(0.03) else self.fd("map")[0])
@@ -45,7 +48,7 @@ class Links(Hooks):
                 pf=self.pick(2, 10, 2, 3, 0), hooknum=self.pick(0, 1, 4, 5),
                 priority=self.pick(0, -100, 5, -(1 << 31), (1 << 31) - 1),
             )  # fmt: skip
-        elif type == P.PERF_EVENT:
+        elif type in (P.PERF_EVENT, P.TRACEPOINT):
             record = LinkCreatePerfEvent(
                 target_fd=target, attach_type=attach, flags=self.pick(0, 0, 0, 1),
                 bpf_cookie=self.pick(0, 7),
@@ -98,15 +101,63 @@ class Links(Hooks):
         self.made("link", None, P.KPROBE)
         return step
 
+    def tracing(self, thing: Thing) -> Step:
+        """A link to what a program named when it was loaded."""
+        assert isinstance(thing.attr, ProgLoad)
+        attach = thing.attr.expected_attach_type
+        names = [Named(0, "fd", thing.step)]
+        buffers = []
+        record: Record
+        if self.rarely(0.05):
+            attach = self.where(P.TRACING)
+        if attach == A.TRACE_ITER:
+            record = LinkCreateIter(attach_type=attach, flags=int(self.rarely()))
+            if not self.rarely(0.3):
+                buffers.append(self.iterated(NAMED_TYPES[thing.attr.attach_btf_id]))
+                self.pointer(names, 16, 0)
+                record.iter_info_len = self.pick(4, 8, 12, 16, 16, 16, 20)
+        else:
+            record = LinkCreateTracing(attach_type=attach, cookie=self.pick(0, 0, 7))
+            if self.rarely():
+                names.append(Named(self.pick(4, 16), "fd", self.fd("prog")[0]))
+        step = self.step(Cmd.LINK_CREATE, record, names=names, buffers=buffers, makes="link")
+        self.made("link", thing.attr, P.TRACING)
+        return step
+
+    def iterated(self, name: str) -> Buffer:
+        """A union bpf_iter_link_info, and maybe something behind it: what to walk over."""
+        buffer = Buffer(bytes(19) + bytes([self.pick(0, 0, 1)]))
+        if name.endswith("map_elem"):
+            buffer.names.append(Named(0, "fd", self.fd("map")[0]))
+        elif name.endswith("cgroup"):
+            order = self.pick(0, 1, 2, 3, 4, 5)
+            buffer.data = order.to_bytes(4, "little") + buffer.data[4:]
+            if not self.rarely(0.2):
+                buffer.names.append(Named(4, "fd", self.pick(CGROUP, CHILD, NULL)))
+        elif "task" in name:
+            buffer.names.append(Named(self.pick(0, 4), "pid", 0))
+            if self.rarely(0.1):
+                buffer.names.append(Named(8, "fd", self.pick(NULL, 10**6)))
+        return buffer
+
     def raw_tracepoint(self) -> Step:
-        name = self.random.choice((QUIET, QUIET, b"no_such_tracepoint", b""))
-        names = [Named(8, "fd", self.like(P.RAW_TRACEPOINT))]
-        self.pointer(names, 0, 0)
+        type = self.pick(P.RAW_TRACEPOINT, P.RAW_TRACEPOINT, P.TRACING)
+        name = self.random.choice((QUIET, QUIET, QUIET, "no_such_tracepoint", ""))
+        found = [
+            thing.step for thing in self.things
+            if isinstance(thing.attr, ProgLoad) and thing.kind == "prog" and thing.type == type
+            and thing.attr.expected_attach_type != A.TRACE_ITER
+        ]  # fmt: skip
+        if not found or self.rarely():
+            found = [*SURROUNDINGS, 10**6]
+        names = [Named(8, "fd", self.random.choice(found))]
+        if type != P.TRACING or self.rarely(0.1):
+            self.pointer(names, 0, 0)
         step = self.step(
             Cmd.RAW_TRACEPOINT_OPEN,
             RawTracepointOpen(cookie=self.pick(0, 5)),
             names=names,
-            buffers=[Buffer(name + b"\0")],
+            buffers=[Buffer(name.encode() + b"\0")],
             makes="link",
         )
         self.made("link", None, P.RAW_TRACEPOINT)
@@ -131,5 +182,13 @@ class Links(Hooks):
         return self.step(Cmd.LINK_DETACH, LinkDetach(), names=[Named(0, "fd", self.link()[0])])
 
     def iter_create(self) -> Step:
-        record = IterCreate(flags=self.pick(0, 0, 1))
-        return self.step(Cmd.ITER_CREATE, record, names=[Named(0, "fd", self.link()[0])])
+        found = [
+            thing.step for thing in self.things
+            if isinstance(thing.attr, ProgLoad) and thing.kind == "link"
+            and thing.attr.expected_attach_type == A.TRACE_ITER
+        ]  # fmt: skip
+        fd = self.random.choice(found) if found and not self.rarely(0.2) else self.link()[0]
+        record = IterCreate(flags=self.pick(0, 0, 0, 1))
+        step = self.step(Cmd.ITER_CREATE, record, names=[Named(0, "fd", fd)], makes="other")
+        self.made("other")
+        return step

@@ -47,8 +47,10 @@ class Loads(Choices):
             Buffer(self.random.choice((b"GPL\0", b"GPL v2\0", b"x\0", b"\0", b"Dual MIT/GPL\0"))),
         ]
         raw = bytearray(attr.encode())
+        if self.rarely(0.01):
+            names.append(Named(112, "fd", self.fd(self.random.choice(("prog", "btf")))[0]))
         if self.rarely(0.06):
-            field = self.pick(0, 24, 28, 44, 64, 68, 76, 88, 108, 112, 120, 148)
+            field = self.pick(0, 24, 28, 44, 64, 68, 76, 88, 108, 120, 148)
             raw[field : field + 4] = self.pick(1, 2, 3, 16, 31, 64, 0x10000).to_bytes(4, "little")
         step = self.step(Cmd.PROG_LOAD, bytes(raw), names=names, buffers=buffers, makes="prog")
         step.note = program.note

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from bpflens.abi.enums import Cmd
+from bpflens.errors import ENOTSUPP
 from bpflens.port.doors import BpfPort
 from bpflens.port.memory import Memory
 from tests.twin.guarded import Guarded
@@ -30,12 +32,17 @@ class Side:
 
     def __init__(
         self,
-        port: BpfPort,
+        ports: Sequence[BpfPort],
+        types: dict[int, int],
         surroundings: dict[int, int],
         guarded: Guarded | None = None,
         pid: int = 1,
     ) -> None:
-        self.port = port
+        self.port = ports[0]
+        self.ports = ports
+        """For each of `CALLERS`, its door."""
+        self.types = types
+        """Which of `NAMED_TYPES` → its ID."""
         self.guarded = guarded
         self.pid = pid
         self.fds: dict[int, int] = dict(surroundings)
@@ -65,6 +72,11 @@ class Side:
             data[at : at + 8] = address.to_bytes(8, "little")
         elif kind == "pid":
             data[at : at + 4] = self.pid.to_bytes(4, "little")
+        elif kind == "type":
+            data[at : at + 4] = self.types.get(of, 0).to_bytes(4, "little")
+        elif kind.startswith("before "):
+            before = self.ids.get((kind.removeprefix("before "), of), 0x7FFFFFF0) - 1
+            data[at : at + 4] = before.to_bytes(4, "little")
         elif kind == "fd":
             data[at : at + 4] = self.fds.get(of, CLOSED).to_bytes(4, "little")
         else:
@@ -83,7 +95,7 @@ class Side:
         at = BAD if step.bad_attr else mem.pin(attr)
         error = result = 0
         try:
-            result = self.port.bpf(step.cmd, at, size, mem)
+            result = self.ports[step.caller].bpf(step.cmd, at, size, mem)
         except OSError as failed:
             error = failed.errno or -1
         if self.guarded:
@@ -124,6 +136,8 @@ class Side:
 
 
 _WALKS = {0, errno.ENOENT, errno.ENOSPC}
+_CONTENTS = (errno.EINVAL, errno.EPROTO, errno.EAFNOSUPPORT, errno.ERANGE)
+"""What Linux says of a packet or a context that a program would be run on."""
 SPOILED = ("off of", "src of", "dst of", "imm of", "helper", "odd code")
 """Notes of programs that were broken at random: Linux may see deeper than the engine does."""
 
@@ -132,6 +146,18 @@ def deeper(step: Step, a: Outcome, b: Outcome) -> bool:
     """Whether Linux refused a program that the engine's verifier, which is structural, took."""
     known = step.note.startswith(SPOILED)
     return step.cmd == Cmd.PROG_LOAD and known and a.error != 0 and b.error == 0
+
+
+def runs(step: Step, a: Outcome, b: Outcome) -> bool:
+    """Whether Linux began to run a program for a test: the engine, which runs none, says so."""
+    if step.cmd != Cmd.PROG_TEST_RUN or b.error != ENOTSUPP:
+        return False
+    takes, gives = (
+        any(step.attr[at + 4 * which : at + 4 * which + 4] for at in (8, 40)) for which in (0, 1)
+    )
+    if takes and a.error in _CONTENTS:
+        return True
+    return a.error == 0 or (gives and a.error in (errno.EFAULT, errno.ENOSPC))
 
 
 def compare(step: Step, live: Side, twin: Side, a: Outcome, b: Outcome) -> str:

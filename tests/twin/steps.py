@@ -9,11 +9,31 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from bpflens.abi.enums import Cmd
+from bpflens.testing.bench import NOBODY, Cap
 
 BAD = 0x1000
 """An address at which nothing is mapped."""
 CLOSED = 990
 """An fd that is never open."""
+CALLERS: tuple[tuple[int, tuple[Cap, ...]], ...] = (
+    (0, tuple(Cap)),  # and every other capability
+    (0, ()),
+    (NOBODY, ()),
+    (NOBODY, (Cap.BPF,)),
+    (NOBODY, (Cap.NET_ADMIN,)),
+    (NOBODY, (Cap.PERFMON,)),
+    (NOBODY, (Cap.BPF, Cap.PERFMON)),
+    (NOBODY, (Cap.BPF, Cap.NET_ADMIN)),
+    (NOBODY, (Cap.SYS_ADMIN,)),
+)
+"""Users and their capabilities; they share their open files."""
+NAMED_TYPES = (
+    *("bpf_iter_bpf_map", "bpf_iter_bpf_prog", "bpf_iter_bpf_link", "bpf_iter_task"),
+    *("bpf_iter_task_file", "bpf_iter_bpf_map_elem", "bpf_iter_cgroup", "bpf_iter_udp"),
+    "btf_trace_xdp_bulk_tx",
+)
+"""Types of the kernel that programs name: iterators and a tracepoint. Programs at functions are
+left out: there are machines whose policy lets nobody load one (EPERM)."""
 
 
 @dataclass
@@ -22,9 +42,11 @@ class Named:
 
     offset: int
     kind: str
-    """fd, or the ID of a map, prog, btf or link, or ptr."""
+    """fd; ptr; pid; the ID of a map, prog, btf or link; `before` that ID (before map, …); or type,
+    the ID of a type of the kernel."""
     of: int
-    """Step that made it (negative: something of the surroundings); for ptr, which buffer."""
+    """Step that made it (negative: something of the surroundings); for ptr, which buffer; for type,
+    which of `NAMED_TYPES`."""
 
 
 @dataclass
@@ -57,6 +79,8 @@ class Step:
     buffers: list[Buffer] = field(default_factory=list)
     size: int = -1
     """What the caller says of the attr's size; -1: as it is."""
+    caller: int = 0
+    """Which of `CALLERS` makes the call."""
     makes: str = ""
     """Kind of object that a success makes: map, prog, btf, link or other."""
     ids: list[Ids] = field(default_factory=list)
@@ -71,6 +95,11 @@ class Step:
     bad_attr: bool = False
     note: str = ""
 
+    def who(self) -> str:
+        """The caller, unless it is root."""
+        uid, caps = CALLERS[self.caller]
+        return f"by {uid} with {[cap.name for cap in caps]}: " if self.caller else ""
+
     def __str__(self) -> str:
         if self.close is not None:
             return f"#{self.number} close #{self.close}"
@@ -81,6 +110,6 @@ class Step:
             for at, b in enumerate(self.buffers)
         )
         return (
-            f"#{self.number} {Cmd(self.cmd).name} size={self.size} attr={self.attr.hex()} "
-            f"{named} {buffers} {self.note}"
+            f"#{self.number} {self.who()}{Cmd(self.cmd).name} size={self.size} "
+            f"attr={self.attr.hex()} {named} {buffers} {self.note}"
         )

@@ -22,22 +22,27 @@ from bpflens.engine.net import Socket
 from bpflens.engine.perf import PerfEvent
 from bpflens.engine.tasks import Task
 from bpflens.errors import SyscallError
-from bpflens.linux.syscall import LinuxBpf
 from bpflens.port.calls import Calls
+from bpflens.port.doors import BpfPort
 from bpflens.port.memory import Memory
 
-NULL, BPFFS, DIRECTORY, UDP, PERF, CGROUP, NETNS, CHILD = -1, -2, -3, -4, -5, -6, -7, -8
+NULL, BPFFS, DIRECTORY, UDP, PERF, CGROUP, NETNS, CHILD, TRACED = range(-1, -10, -1)
+QUIET = "xdp_bulk_tx"
+"""A tracepoint that nothing in these surroundings reaches; an event of it is `TRACED`."""
 _BPFFS = "/sys/fs/bpf"
+_TRACEFS = "/sys/kernel/tracing"
 _PERF_EVENT_OPEN = 298
+_SOFTWARE, _TRACEPOINT = 1, 2
+"""PERF_TYPE_…"""
 FOLDER, PROBED = "/mnt", "/mnt/probed"
 """A file for uprobes, alone in its folder."""
 _PROBED_SIZE = 4096
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _perf_event() -> int:
-    """A software clock event of this process."""
-    attr = struct.pack("=IIQQQQQ", 1, 112, 0, 1_000_000_000, 0, 0, 1).ljust(112, b"\0")
+def _perf_event(type: int, config: int) -> int:
+    """An event of this process."""
+    attr = struct.pack("=IIQQQQQ", type, 112, config, 1_000_000_000, 0, 0, 1).ljust(112, b"\0")
     fd = _libc.syscall(_PERF_EVENT_OPEN, ctypes.c_char_p(attr), 0, -1, -1, 8)
     if fd < 0:
         raise OSError(ctypes.get_errno(), "perf_event_open")
@@ -61,6 +66,7 @@ class LinuxSurroundings:
             (1 << 14 | 1 << 18, b"none", b"/", None),  # MS_REC | MS_PRIVATE
             (0, b"bpf", _BPFFS.encode(), b"bpf"),
             (0, b"tmpfs", FOLDER.encode(), b"tmpfs"),
+            (0, b"tracefs", _TRACEFS.encode(), b"tracefs"),
         ):
             if _libc.mount(source, target, kind, flags, None):
                 raise OSError(ctypes.get_errno(), "mount")
@@ -82,17 +88,19 @@ class LinuxSurroundings:
     def _make(self) -> None:
         """What a story may have changed."""
         (self.cgroup / "child").mkdir(parents=True)
-        self.fds[PERF] = _perf_event()
+        self.fds[PERF] = _perf_event(_SOFTWARE, 0)
+        number = int(Path(f"{_TRACEFS}/events/xdp/{QUIET}/id").read_text())
+        self.fds[TRACED] = _perf_event(_TRACEPOINT, number)
         self.fds[CGROUP] = os.open(self.cgroup, os.O_RDONLY)
         self.fds[CHILD] = os.open(self.cgroup / "child", os.O_RDONLY)
 
     def _remove(self) -> None:
-        for name in (PERF, CGROUP, CHILD):
+        for name in (PERF, TRACED, CGROUP, CHILD):
             os.close(self.fds.pop(name))
         (self.cgroup / "child").rmdir()
         self.cgroup.rmdir()
 
-    def reset(self, port: LinuxBpf) -> None:
+    def reset(self, port: BpfPort) -> None:
         """As before the story: no pins, nothing attached."""
         for name in os.listdir(_BPFFS):
             with suppress(IsADirectoryError, PermissionError):  # maps.debug, progs.debug
@@ -143,6 +151,7 @@ def engine_surroundings(engine: Engine, task: Task) -> dict[int, int]:
         DIRECTORY: add(engine.root.make("/tmp")),
         UDP: add(Socket(7)),
         PERF: add(PerfEvent()),
+        TRACED: add(PerfEvent("tracepoint", QUIET)),
         CGROUP: add(engine.cgroup.make("twin")),
         CHILD: add(engine.cgroup.find("twin").make("child")),
         NETNS: add(engine.netns),
