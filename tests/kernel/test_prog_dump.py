@@ -1,4 +1,4 @@
-"""`bpflens prog dump`, `explain` and `match` on programs of real tools, beside bpftool."""
+"""`bpflens prog dump`, `explain` and `match` on programs of real tools, beside bpftool and LLVM."""
 
 from __future__ import annotations
 
@@ -190,6 +190,44 @@ def test_machine_code_has_every_byte_and_every_source_line(
         named += sum(item.call is not None for item in items)
     assert lines
     assert named
+
+
+def in_plain_words(text: str, end: int | None = None) -> str:
+    """An instruction of x86-64 without how numbers, and shifts by one, are spelled.
+
+    `end` is where it ends: a jump of llvm-mc's leads from there.
+    """
+    name, _, operands = text.split("#")[0].strip().replace("\t", " ").partition(" ")
+    if name == "lock":
+        more, _, operands = operands.strip().partition(" ")
+        name = f"lock {more}"
+    operands = operands.replace(" ", "")
+    if name in ("shlq", "shrq", "sarq"):
+        operands = operands.removeprefix("$1,")
+    if end is not None and re.fullmatch(r"-?\d+", operands):
+        operands = str(int(operands) + end)
+    mask = (1 << (64 if name == "movabsq" else 32)) - 1
+    number = r"-?\b(?:0x[0-9a-f]+|\d+)\b"
+    return f"{name} {re.sub(number, lambda found: str(int(found[0], 0) & mask), operands)}"
+
+
+def test_machine_code_is_disassembled_as_llvm_does(system: System, crowd: list[int]) -> None:
+    pytest.importorskip("capstone")
+    if shutil.which("llvm-mc") is None or machine.architecture(system) != "x86-64":
+        pytest.skip("needs llvm-mc (llvm), on x86-64")
+    disassemble = machine.disassembler("x86-64")
+    compared = 0
+    for program, code in codes(system, crowd):
+        items = list(machine.records(program, code, disassemble))
+        told = "\n".join(re.sub("..", r"0x\g<0> ", item.opcodes) for item in items)
+        done = subprocess.run(["llvm-mc", "--disassemble", "--triple=x86_64"],
+                              input=told, capture_output=True, text=True, check=True)  # fmt: skip
+        theirs = re.findall(r"^\t(?!\.)(.+)$", done.stdout.replace("lock\n", "lock "), re.MULTILINE)
+        for item, their in zip(items, theirs, strict=True):
+            end = item.address + len(item.opcodes) // 2
+            assert in_plain_words(item.text) == in_plain_words(their, end), (code.name, item.at)
+            compared += 1
+    assert compared > 1000
 
 
 @pytest.fixture
