@@ -127,7 +127,7 @@ def lwt(bench: Bench) -> Expected:
     target = route(bench, "198.51.100.0/24", Encap.BPF, program_of)
     return Expected(
         id_of(bench.calls, prog), target, flags=["name lwt.o:[xmit]"], via="netlink",
-        attach_type="lwt_xmit",
+        attach_type="lwt_xmit", only_by_type=True,
     )  # fmt: skip
 
 
