@@ -93,6 +93,7 @@ def test_a_tun_device_may_run_it(bench: LinuxBench, system: System) -> None:
             fcntl.ioctl(tun, TUNSETIFF, struct.pack("16sH22x", b"tun7", IFF_TAP | IFF_NO_PI))
             fcntl.ioctl(tun, TUNSETFILTEREBPF, struct.pack("i", prog))
             rows = [orphan(system, id)]
+            assert f"prog:{id}" not in freed(graph(system), [f"pid:{os.getpid()}"])
             bench.files.close(prog)
             rows.append(orphan(system, id))
             told = explained(system, id)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator
-from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 from bpflens.attach.links import gone
@@ -234,9 +233,6 @@ class _Seen:
         for edge in self.graph.perhaps(key):
             place = self.graph.nodes[edge.source].words
             return f"{place} may run it ({edge.label}): the kernel tells no ID there"
-        if type == "socket_filter":
-            for name in self._tuns:
-                return f"device {name} may run it (TUNSETFILTEREBPF): no call tells"
         if kind == "program" and verdict != "copies":
             places = KINDS_OF.get(type)
             elsewhere = _ALL_PLACES - set(places or ())
@@ -251,14 +247,6 @@ class _Seen:
         if verdict == "leaked":
             return f"nothing that can be seen holds it; it may be {UNTOLD[kind]}"
         return ""
-
-    @cached_property
-    def _tuns(self) -> list[str]:
-        """The tun devices: whether they run a program, and which, nobody is told."""
-        try:
-            return [each.name for each in self.told.places.devices.values() if each.kind == "tun"]
-        except OSError:
-            return []  # that no network namespace is known is among the errors
 
     def _holders(self, key: str) -> list[str]:
         """What keeps it, and the roots of that: processes, pins, places."""

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from bpflens.abi.enums import LinkType
 from bpflens.attach import sockets
+from bpflens.attach.networks import Device
 from bpflens.attach.pairs import pairs
 from bpflens.attach.places import Mount, Netns, Places
 from bpflens.errors import Denied
@@ -118,6 +119,7 @@ class _Drawing:
         self._runs: set[tuple[str, str]] = set()
         """What the attachments told of places and programs."""
         self._attached()
+        self._by_tun()
         for (kind, id), holders in told.holders.all.items():
             self._held(kind, id, holders)
         self._inside()
@@ -150,6 +152,16 @@ class _Drawing:
                 for program in self.told.programs:
                     if program.type == type:
                         self._edge(place, f"prog:{program.id}", "may-run", False, type)
+
+    def _by_tun(self) -> None:
+        """Whether a tun device runs a program (TUNSETSTEERINGEBPF, TUNSETFILTEREBPF), and which,
+        nobody is told."""
+        filters = [each.id for each in self.told.programs if each.type == "socket_filter"]
+        for device in self._devices().values() if filters else ():
+            if device.kind == "tun":
+                place = self._place("xdp", device.name)
+                for id in filters:
+                    self._edge(place, f"prog:{id}", "may-run", False, "tun")
 
     def _place(
         self, kind: str, target: str, map_id: int | None = None, prog_id: int | None = None
@@ -304,12 +316,15 @@ class _Drawing:
             if key in self.nodes:
                 self._edge(self._known_process(process.pid), key, "in", True)
 
+    def _devices(self) -> dict[tuple[int, int], Device]:
+        try:
+            return self.told.places.devices
+        except OSError:
+            return {}  # that no network namespace is known is among the errors
+
     def _paired(self) -> None:
         devices = [node for node in self.nodes.values() if node.kind == "device"]
-        try:
-            others = pairs(self.told.places.devices) if devices else {}
-        except OSError:
-            return  # that no network namespace is known is among the errors
+        others = pairs(self._devices()) if devices else {}
         for node in devices:
             if node.name in others:
                 other = self._place("xdp", others[node.name])

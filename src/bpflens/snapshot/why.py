@@ -53,7 +53,9 @@ def _unseen(graph: Indexed, node: Node, explained: bool) -> list[Possibility]:
         Possibility(
             f"{graph.nodes[edge.source].words}, where the kernel does not tell which program it is "
             f"that runs ({edge.label})",
-            "ip route show table all, in that network namespace",
+            "ip -d tuntap"
+            if edge.label == "tun"
+            else "ip route show table all, in that network namespace",
         )
         for edge in graph.perhaps(node.key)
     ]
