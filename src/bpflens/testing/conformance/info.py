@@ -373,14 +373,9 @@ def check_stats_tell_nothing(calls: Calls) -> None:
 def check_files_in_fdinfo(bench: Bench) -> None:
     """fdinfo tells ids, which needs no right but that to look at the process."""
     calls = bench.calls
-    for kind, word in (
-        ("prog", "prog_id"),
-        ("map", "map_id"),
-        ("btf", "btf_id"),
-        ("link", "link_id"),
-    ):
+    for kind in SIZES:
         fd, id = make(calls, kind)
-        same(bench.fdinfo(fd)[word], str(id))
+        same(bench.fdinfo(fd)[f"{kind}_id"], str(id))
 
 
 def check_map_in_fdinfo(bench: Bench) -> None:
