@@ -115,7 +115,7 @@ class Attachments:
 def _closed(places: Places) -> set[int]:
     """The network namespaces that something tells of, and no process is in, nor any mount."""
     told = {link.netns_ino for link in places.links if link.netns_ino}
-    if "files" in vars(places):  # if nobody read them, no program is at a socket
+    if "files" in vars(places):  # who looks at one cgroup alone has not read them
         told |= {file.socket.netns for file in places.files.rows if file.socket}
     try:
         entered = {netns.inode for netns in places.netns}
