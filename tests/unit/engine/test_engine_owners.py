@@ -49,6 +49,30 @@ def test_who_was_handed_the_fd_holds_the_program_but_is_told_less() -> None:
 
 
 @pytest.mark.parametrize(
+    ("uid", "caps", "code"),
+    [
+        (1000, [], 0),
+        (0, [], 0),  # the directory is root's
+        (1001, [], errno.EPERM),
+        (1001, [Cap.DAC_OVERRIDE], errno.EPERM),
+        (1001, [Cap.FOWNER], 0),
+    ],
+)
+def test_who_may_unlink_the_pin_of_a_user(uid: int, caps: list[int], code: int) -> None:
+    engine = Engine()
+    alice = Calls(engine.task(uid=1000))
+    alice.obj_pin(alice.prog_load(ProgLoad(prog_type=FILTER), CODE), "/sys/fs/bpf/p")
+    host = engine.task(uid=uid, caps=caps).doors().host
+    if code:
+        with pytest.raises(OSError, match="not permitted") as caught:
+            host.unlink("/sys/fs/bpf/p")
+        assert caught.value.errno == code
+    else:
+        host.unlink("/sys/fs/bpf/p")
+    assert len(host.listdir("/sys/fs/bpf")) == bool(code)
+
+
+@pytest.mark.parametrize(
     ("caps", "walks", "loads_xdp", "loads_filter"),
     [
         ([Cap.SYS_ADMIN], True, True, True),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from bpflens.abi.attrs import ProgBindMap, ProgStreamRead, ProgTestRun, TokenCreate
+from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import Cmd
 from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import ProgInfo
@@ -14,6 +15,7 @@ from bpflens.testing.bench import Bench
 from bpflens.testing.builders import map, program
 from bpflens.testing.conformance.ids import walk
 from bpflens.testing.conformance.suite import BAD, CLOSED, cases, fails, same
+from bpflens.testing.objects import SLEEPABLE
 
 
 def check_stats_are_a_file(bench: Bench) -> None:
@@ -63,6 +65,35 @@ def check_test_run_of_a_short_packet(calls: Calls) -> None:
     """A packet to run on has an Ethernet header at least (EINVAL)."""
     attr = ProgTestRun(prog_fd=program(calls, "r0 = 2; exit", P.XDP), data_size_in=4, data_in=BAD)
     fails(errno.EINVAL, calls.call, Cmd.PROG_TEST_RUN, attr)
+
+
+LIVE_FRAMES, CHECKSUM = 2, 4
+"""BPF_F_TEST_…"""
+
+
+@cases(
+    unknown_flag=(P.SCHED_CLS, {"data_size_in": 64, "flags": 8}, errno.EINVAL),
+    packet_on_a_cpu=(P.SCHED_CLS, {"data_size_in": 64, "cpu": 1}, errno.EINVAL),
+    no_packet=(P.SCHED_CLS, {"data_size_in": 64, "data_in": BAD}, errno.EFAULT),
+    other_flag=(P.XDP, {"data_size_in": 64, "flags": CHECKSUM}, errno.EINVAL),
+    batch=(P.XDP, {"data_size_in": 64, "batch_size": 1}, errno.EINVAL),
+    large_batch=(
+        P.XDP, {"data_size_in": 64, "flags": LIVE_FRAMES, "batch_size": 257}, errno.E2BIG,
+    ),
+    no_context=(P.SK_LOOKUP, {}, errno.EINVAL),
+    lookup_of_a_packet=(P.SK_LOOKUP, {"data_size_in": 64}, errno.EINVAL),
+    tracepoint_on_a_packet=(P.RAW_TRACEPOINT, {"data_in": BAD}, errno.EINVAL),
+    many_arguments=(P.RAW_TRACEPOINT, {"ctx_size_in": 104, "ctx_in": BAD}, errno.EINVAL),
+    repeated_tracepoint=(P.RAW_TRACEPOINT, {"repeat": 2}, errno.EINVAL),
+    repeated_call=(P.SYSCALL, {"repeat": 2}, errno.EINVAL),
+    call_with_flags=(P.SYSCALL, {"flags": 1}, errno.EINVAL),
+)  # fmt: skip
+def check_test_run_arguments(calls: Calls, type: P, fields: dict[str, int], code: int) -> None:
+    """What a type's test run does not take is refused before anything runs."""
+    attach = A.SK_LOOKUP if type == P.SK_LOOKUP else 0
+    flags = SLEEPABLE if type == P.SYSCALL else 0
+    prog = program(calls, "r0 = 0; exit", type, attach_type=attach, flags=flags)
+    fails(code, calls.call, Cmd.PROG_TEST_RUN, ProgTestRun(prog_fd=prog, **fields))
 
 
 def check_bind_arguments(calls: Calls) -> None:
