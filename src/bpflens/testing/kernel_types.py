@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -122,6 +124,17 @@ def struct_ops_program(
     return load(calls, attr, code(text), license)
 
 
+@contextmanager
+def unless_refused(what: str) -> Iterator[None]:
+    """Raises NotOffered where a policy of this machine lets nobody load such programs (EPERM)."""
+    try:
+        yield
+    except SyscallError as refusal:
+        if refusal.errno != errno.EPERM:
+            raise
+        raise NotOffered(f"this kernel refuses {what}") from refusal
+
+
 def traced_program(calls: Calls, function: str, attach: AttachType) -> int:
     """A program at a function of the kernel: fentry, fexit, fmod_ret, or at an LSM hook.
 
@@ -132,12 +145,8 @@ def traced_program(calls: Calls, function: str, attach: AttachType) -> int:
         expected_attach_type=attach,
         attach_btf_id=function_id(calls, function),
     )
-    try:
+    with unless_refused("programs at functions"):
         return load(calls, attr, code(RETURN_0))
-    except SyscallError as refusal:
-        if refusal.errno != errno.EPERM:
-            raise
-        raise NotOffered("this kernel refuses programs at functions") from refusal
 
 
 _LSM = (AttachType.LSM_MAC, AttachType.LSM_CGROUP)

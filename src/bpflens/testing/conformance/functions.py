@@ -12,14 +12,13 @@ from bpflens.abi.enums import ProgType as P
 from bpflens.abi.infos import CgroupLinkInfo, ProgInfo, TracingLinkInfo
 from bpflens.btf.build import BtfBuilder
 from bpflens.btf.types import Int
-from bpflens.errors import SyscallError
 from bpflens.port.calls import Calls
 from bpflens.port.memory import Memory
-from bpflens.testing.bench import Bench, NotOffered, eventually
+from bpflens.testing.bench import Bench, eventually
 from bpflens.testing.builders import RETURN_0, btf, code, load, map, program, u32
 from bpflens.testing.conformance.suite import CLOSED, cases, fails, same
 from bpflens.testing.hooks import Hook, detach_link, id_of, update
-from bpflens.testing.kernel_types import VMLINUX, function_id, traced_program
+from bpflens.testing.kernel_types import VMLINUX, function_id, traced_program, unless_refused
 
 FUNCTION, SECURITY = "vfs_unlink", "security_file_open"
 HOOK, BIND = "bpf_lsm_file_open", "bpf_lsm_socket_bind"
@@ -199,12 +198,8 @@ def extension(calls: Calls, prog: int, id: int) -> int:
     """A program for the function of another. Raises NotOffered where that is refused."""
     fd = calls.fd_by_id(Cmd.BTF_GET_FD_BY_ID, calls.info(prog, ProgInfo).btf_id)
     attr = ProgLoad(prog_type=P.EXT, attach_btf_id=id, attach_prog_fd=prog, prog_btf_fd=fd)
-    try:
+    with unless_refused("programs that extend others"):
         return _with_func(calls, attr, id)
-    except SyscallError as refusal:
-        if refusal.errno != errno.EPERM:
-            raise
-        raise NotOffered("this kernel refuses programs that extend others") from refusal
 
 
 def _with_func(calls: Calls, attr: ProgLoad, id: int) -> int:
@@ -296,12 +291,8 @@ def tracer(calls: Calls, prog: int, id: int) -> int:
         prog_type=P.TRACING, expected_attach_type=A.TRACE_FENTRY, attach_btf_id=id,
         attach_prog_fd=prog,
     )  # fmt: skip
-    try:
+    with unless_refused("programs at functions"):
         return load(calls, attr, code(RETURN_0))
-    except SyscallError as refusal:
-        if refusal.errno != errno.EPERM:
-            raise
-        raise NotOffered("this kernel refuses programs at functions") from refusal
 
 
 def check_fentry_of_a_program(bench: Bench) -> None:
