@@ -32,10 +32,14 @@ ONLY_ONE = frozenset(
         "bpf_refcount",
     }
 )  # fmt: skip
-"""Of these a value has one; where there are more, the kernel takes all fields for plain bytes."""
+"""Of these a value has one at most (btf_get_field_type())."""
 
 MAX_DEPTH = 32
 MOST = 1024
+
+
+class _Refused(Exception):
+    """The kernel refuses to parse the value, and takes it for plain bytes (map_check_btf())."""
 
 
 class SpecialField(NamedTuple):
@@ -61,7 +65,10 @@ def of_map(map: Map) -> list[SpecialField]:
 
 def special_fields(btf: Btf, type_id: int) -> list[SpecialField]:
     """Those of a map's value, as btf_parse_fields() finds them. Raises FormatError."""
-    found = _within(btf, type_id, {}, 0)
+    try:
+        found = _within(btf, type_id, {}, 0)
+    except _Refused:
+        return []
     kinds = [field.kind for field in found]
     if any(kinds.count(kind) > 1 for kind in ONLY_ONE):
         return []
@@ -86,10 +93,11 @@ def _of_parts(
             yield SpecialField("", name, 0, found.size)
         case t.Struct():
             for member in map(btf.place, found.members):
-                if not member.bitfield_size:
-                    named = f".{member.name}" if member.name else ""
-                    for path, kind, at, size in _within(btf, member.type_id, known, depth + 1):
-                        yield SpecialField(named + path, kind, at + member.bit_offset // 8, size)
+                if member.bit_offset % 8:
+                    raise _Refused
+                named = f".{member.name}" if member.name else ""
+                for path, kind, at, size in _within(btf, member.type_id, known, depth + 1):
+                    yield SpecialField(named + path, kind, at + member.bit_offset // 8, size)
         case t.Array():
             inner = _within(btf, found.element, known, depth + 1)
             step = btf.sizeof(found.element) if inner else 0
@@ -98,7 +106,7 @@ def _of_parts(
                     yield SpecialField(f"[{index}]{path}", kind, at + index * step, size)
         case t.Ptr():
             target = btf[found.to]
-            if not isinstance(target, t.TypeTag) or target.name not in POINTERS:
-                return
-            if isinstance(btf.strip(found.to), t.Struct):  # one that is known, not declared alone
+            if isinstance(target, t.TypeTag) and target.name in POINTERS:
+                if not isinstance(btf.strip(found.to), t.Struct):
+                    raise _Refused
                 yield SpecialField("", target.name, 0, btf.pointer_size)

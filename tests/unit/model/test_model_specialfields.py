@@ -23,14 +23,20 @@ def test_lists_and_pointers_of_the_kernel_are_found_wherever_they_are() -> None:
     assert special_fields(Btf.parse(made.build()), u64) == []
 
 
-def test_where_there_are_two_timers_the_kernel_sees_none() -> None:
+def test_a_value_that_the_kernel_does_not_parse_has_none() -> None:
     made = BtfBuilder()
     timer = made.add_struct("bpf_timer", 8, [("opaque", made.add_int("unsigned long", 8), 0)])
     inner = made.add_struct("inner", 8, [("timer", timer, 0)])
     one, two = (
         made.add_struct("whole", 8 * n, [("t", made.add_array(inner, n), 0)]) for n in (1, 2)
     )
+    bits = made.add_struct("bits", 8, [("low", made.add_int("int", 4), 3, 5)])
+    with_bits = made.add_struct("whole", 16, [("bits", bits, 0), ("timer", timer, 64)])
+    declared = made.add_ptr(made.add_type_tag("kptr", made.add_fwd("task_struct")))
+    with_declared = made.add_struct("whole", 16, [("task", declared, 0), ("timer", timer, 64)])
     btf = Btf.parse(made.build())
+    assert special_fields(btf, with_bits) == []
+    assert special_fields(btf, with_declared) == []
     assert special_fields(btf, one) == [SpecialField("t[0].timer", "bpf_timer", 0, 8)]
     assert special_fields(btf, two) == []
 
