@@ -95,4 +95,7 @@ def iter_create(call: Call, attr: IterCreate) -> int:
     link = call.task.files.get(attr.link_fd, Link)
     if not isinstance(link, IterLink):
         raise err(errno.EINVAL)
-    return call.task.files.add(File(Iterator(link), O_RDONLY, call.task.creds))
+    files = call.task.files
+    if files.full():
+        raise err(errno.EMFILE)  # bpf_iter_new_fd() has the number before it takes the program
+    return files.add(File(Iterator(link), O_RDONLY, call.task.creds))

@@ -203,3 +203,16 @@ def check_open_iterator_of_a_map(calls: Calls) -> None:
     assert map_id in walk(calls, "map")
     calls.close(rows)
     eventually(lambda: map_id not in walk(calls, "map"), "the map goes")
+
+
+def check_no_fd_holds_nothing(bench: Bench) -> None:
+    """An iterator that fails for the lack of an fd (EMFILE) keeps neither program nor map."""
+    calls = bench.calls
+    of = map(calls, T.HASH)
+    map_id = id_of(calls, of)
+    fd = over(calls, "bpf_map_elem", u32(of))
+    with bench.no_more_files():
+        fails(errno.EMFILE, read_from, calls, fd)
+    for own in (of, fd):
+        calls.close(own)
+    eventually(lambda: map_id not in walk(calls, "map"), "the map goes")
