@@ -140,7 +140,12 @@ def _names(btf: Btf, found: t.Composite | t.DataSec) -> list[str]:
     """The first names there are, for a message."""
     if isinstance(found, t.DataSec):
         return [btf.type_name(variable.type_id) for variable in found.variables[:20]]
-    return [member.name or "(anonymous)" for member in found.members[:20]]
+    names: list[str] = []
+    for member in found.members[:20]:
+        inner = None if member.name else btf.strip(member.type_id)
+        parts = inner.members[:20] if isinstance(inner, t.Composite) else (member,)
+        names += [part.name or "(anonymous)" for part in parts]
+    return names
 
 
 def _element(btf: Btf, place: Place, index: int, where: str, whole: int) -> Place:
