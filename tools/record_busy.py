@@ -40,8 +40,9 @@ def load() -> None:
     with tempfile.TemporaryDirectory() as folder:
         compiled = Path(folder) / "busy.bpf.o"
         subprocess.run(
-            ["clang", "-O2", "-g", "-target", "bpf", "-c", SOURCE, "-o", compiled],
-            check=True, cwd=ROOT,
+            ["clang", "-O2", "-g", "-target", "bpf", f"-ffile-prefix-map={ROOT}=.",
+             "-c", SOURCE, "-o", compiled],
+            check=True,
         )  # fmt: skip
         pins = PINS / "balancer"
         subprocess.run(
