@@ -23,10 +23,10 @@ from bpflens.btf.declare import declare
 from bpflens.btf.edit import assign
 from bpflens.btf.ext import func_infos, line_infos, parse_ext
 from bpflens.btf.render import render
+from bpflens.btf.specialfields import special_fields
 from bpflens.btf.spell import spell
 from bpflens.btf.value import to_json, to_text
 from bpflens.errors import FormatError, UsageError
-from bpflens.model.specialfields import special_fields
 from bpflens.model.typed import ByType
 
 MAX_ASKED = 40

@@ -7,6 +7,7 @@ which only wants a name pays for no more:
 - `spell`, `declare`: a type as C spells it; declarations that a compiler takes
 - `render`, `value`: bytes read by their type, as a tree; the tree as JSON and as text
 - `edit`: one field of a value found by its path and changed
+- `specialfields`: what of a value the kernel keeps to itself: locks, timers, lists
 - `build`: BTF written, or a part of it copied
 - `cache`: the index of a large BTF kept in a file
 """

@@ -5,59 +5,46 @@ from __future__ import annotations
 import errno
 import struct
 
-from bpflens.engine.btfmeta import STRUCT, bad
+from bpflens.btf import Btf
+from bpflens.btf import types as t
+from bpflens.btf.specialfields import IN_OBJECTS, Refused, parse_fields
+from bpflens.engine.btfmeta import bad
 from bpflens.engine.btfresolve import Resolver
 from bpflens.engine.call import err
 from bpflens.errors import ENOTSUPP
 
 MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBI4I")
-_SPECIAL = {b"bpf_spin_lock": 4, b"bpf_refcount": 4}
-"""Those of alloc_obj_fields[] that stand by themselves, and their sizes."""
-
-
-class _Checker(Resolver):
-    """Both walks over the types, and what comes after them."""
-
-    def special(self) -> None:
-        """btf_parse_struct_metas(): structs with a lock, list or tree inside make sense."""
-        first: dict[bytes, int] = {}
-        for id, r in enumerate(self.records):
-            if r.kind == STRUCT:
-                first.setdefault(self.string(r.name), id)
-        names = {first[name]: size for name, size in _SPECIAL.items() if name in first}
-        if not names:
-            return
-        for r in self.records:
-            if r.kind != STRUCT:
-                continue
-            fields = [
-                struct.unpack_from("<3I", self.data, r.at + n * 12)[1:] for n in range(r.vlen)
-            ]
-            if not any(member in names for member, _where in fields):
-                continue
-            if any((where & 0xFFFFFF if r.kflag else where) % 8 for _member, where in fields):
-                bad()
-            good = [  # btf_find_field_one() passes over the others
-                m
-                for m, where in fields
-                if m in names
-                and names[m] == self.records[m].size
-                and not (where & 0xFFFFFF if r.kflag else where) // 8 % 4
-            ]
-            if not good:
-                raise err(errno.EFAULT)  # a record without a field
-            if len({self.string(self.records[m].name) for m in good}) < len(good):
-                raise err(errno.E2BIG)
+_IN_OBJECTS = (
+    "bpf_spin_lock", "bpf_list_head", "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_refcount",
+)  # fmt: skip
+"""alloc_obj_fields[]."""
 
 
 def check_btf(data: bytes, any_section: bool) -> None:
     """Raise what the kernel answers to BTF that it does not take. btf_parse()."""
-    checker = _Checker(*_sections(data), any_section)
+    checker = Resolver(*_sections(data), any_section)
     checker.metas()
     checker.resolve_all()
     checker.tags_first()
-    checker.special()
+    _check_objects(Btf.parse(data))
+
+
+def _check_objects(btf: Btf) -> None:
+    """btf_parse_struct_metas(): structs with a lock, list or tree inside make sense."""
+    known = {first.id for name in _IN_OBJECTS if (first := btf.find(name, t.Struct))}
+    if not known:
+        return
+    for id in btf.ids_of(t.Struct):
+        found = btf[id]
+        assert isinstance(found, t.Struct)
+        if known.isdisjoint(member.type_id for member in found.members):
+            continue
+        try:
+            if not parse_fields(btf, found, IN_OBJECTS):
+                raise err(errno.EFAULT)
+        except Refused as refused:
+            raise err(refused.errno) from refused
 
 
 def _sections(data: bytes) -> tuple[bytes, bytes]:

@@ -10,6 +10,7 @@ from bpflens.abi.attrs import BtfLoad
 from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.btf import Btf
 from bpflens.btf import types as t
+from bpflens.btf.specialfields import SpecialField, special_fields
 from bpflens.engine.btfcheck import check_btf
 from bpflens.engine.call import Call, command, err
 from bpflens.engine.creds import Cap, Creds
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _INFO = struct.Struct("=QIIQII")
 _TRUE_SIZE = 28
 """Offset of btf_log_true_size."""
+_ONE = struct.pack("=I", 1)
 _LONGEST = 16 << 20
 """BTF_MAX_SIZE."""
 
@@ -33,12 +35,18 @@ _LONGEST = 16 << 20
 class Special:
     """The fields of a value that user space does not see: bpf_spin_lock and its like."""
 
-    __slots__ = ("fields", "lock")
+    __slots__ = ("_counts", "fields", "kinds")
 
-    def __init__(self, fields: tuple[tuple[int, int], ...], lock: bool) -> None:
-        self.fields = fields
+    def __init__(self, fields: list[SpecialField]) -> None:
+        self.fields = [(field.at, field.size) for field in fields]
         """(offset, size) of each."""
-        self.lock = lock
+        self.kinds = frozenset(field.kind for field in fields)
+        self._counts = [field.at for field in fields if field.kind == "bpf_refcount"]
+
+    @property
+    def lock(self) -> bool:
+        """Whether a value can be copied under its lock."""
+        return "bpf_spin_lock" in self.kinds
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Special) and self.fields == other.fields
@@ -46,9 +54,11 @@ class Special:
     __hash__ = None  # type: ignore[assignment]
 
     def hidden(self, value: bytes) -> bytes:
-        """The value as read: zeros there. check_and_init_map_value()."""
+        """The value as read: zeros there, of a count one. check_and_init_map_value()."""
         for at, size in self.fields:
             value = value[:at] + bytes(size) + value[at + size :]
+        for at in self._counts:
+            value = value[:at] + _ONE + value[at + len(_ONE) :]
         return value
 
     def kept(self, value: bytes, old: bytes) -> bytes:
@@ -59,8 +69,6 @@ class Special:
 
 
 _STRUCT_OPS = "bpf_struct_ops_"
-_SPECIAL = {"bpf_spin_lock": 4, "bpf_timer": 16, "bpf_wq": 16, "bpf_refcount": 4}
-"""Structs with a meaning inside a value, and their sizes (btf_parse_fields())."""
 
 
 class BtfObject(Object):
@@ -125,23 +133,9 @@ class BtfObject(Object):
         return isinstance(self.type(id), t.DataSec)
 
     def special(self, id: int) -> Special | None:
-        """btf_parse_fields() of a value's type, one level deep."""
-        found = self.type(id)
-        if not isinstance(found, t.Struct):
-            return None
-        fields = []
-        lock = False
-        if any(member.bit_offset % 8 for member in found.members):
-            return None  # an error, which map_check_btf() takes for no record
-        for member in found.members:
-            inner = self.type(member.type_id)
-            if isinstance(inner, t.Struct) and inner.size == _SPECIAL.get(inner.name):
-                if member.bit_offset // 8 % 4:
-                    continue  # not aligned: passed over
-                size = inner.size
-                fields.append((member.bit_offset // 8, size))
-                lock = lock or inner.name == "bpf_spin_lock"
-        return Special(tuple(fields), lock) if fields else None
+        """btf_parse_fields() of a value's type."""
+        fields = special_fields(self.types, id)
+        return Special(fields) if fields else None
 
     def struct_ops(self, id: int) -> t.Struct | None:
         """The value type of a struct_ops map; None if the type is none."""

@@ -29,8 +29,8 @@ from bpflens.model.parts import attempt
 from bpflens.model.typed import Reading
 
 if TYPE_CHECKING:
+    from bpflens.btf.specialfields import SpecialField
     from bpflens.model.map import Map
-    from bpflens.model.specialfields import SpecialField
 
 T = TypeVar("T")
 
@@ -137,9 +137,19 @@ def lost_with(map: Map) -> list[str]:
 
 
 def _special_fields(map: Map) -> list[SpecialField]:
-    from bpflens.model.specialfields import of_map  # imports BTF, for changes alone
+    """Those of a map's values: by the types that the kernel knows, however a person reads them.
 
-    return of_map(map)
+    Raises FormatError.
+    """
+    from bpflens.btf import Btf
+    from bpflens.btf.specialfields import special_fields  # imports BTF, for changes alone
+    from bpflens.model.typed import type_ids
+
+    ids = type_ids(map)
+    if ids is None or not ids.btf or not ids.value:  # types of the kernel itself: struct_ops
+        return []
+    btf = map.system.btf(ids.btf)
+    return special_fields(btf, ids.value) if isinstance(btf, Btf) else []
 
 
 def _under_lock(map: Map, call: Callable[[int], T]) -> T:

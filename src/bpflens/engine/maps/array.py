@@ -74,7 +74,6 @@ class Array(Indexed):
 
     allowed = Indexed.allowed | MapFlag.MMAPABLE | MapFlag.INNER_MAP
     batch = "LU"
-    spin_lock = True
 
     def allocate(self, attr: MapCreate, task: Task) -> None:
         self.stride = r8(self.value_size)

@@ -84,8 +84,6 @@ class Map(Object):
     """Whether MAP_LOOKUP_AND_DELETE_ELEM is known for this kind."""
     checks_btf: ClassVar[bool] = True
     """Whether there is a map_check_btf(): kinds without one take any types with a key."""
-    spin_lock: ClassVar[bool] = False
-    """Whether values may hold a bpf_spin_lock."""
 
     def __init__(self, engine: Engine, task: Task, attr: MapCreate) -> None:
         super().__init__(engine, task.creds)

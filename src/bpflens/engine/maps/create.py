@@ -7,6 +7,7 @@ import string
 
 from bpflens.abi.attrs import MapCreate
 from bpflens.abi.enums import Cmd, MapFlag, MapType
+from bpflens.btf.specialfields import LOCKS, POINTERS, ROOTS
 from bpflens.engine.btfmeta import LATIN
 from bpflens.engine.btfs import BtfObject
 from bpflens.engine.call import Call, command, err
@@ -110,8 +111,24 @@ def _check_special(made: Map, call: Call, userns: UserNs | None) -> None:
     call.task.require(Cap.BPF, userns)
     if made.flags & (MapFlag.RDONLY_PROG | MapFlag.WRONLY_PROG):
         raise err(errno.EACCES)
-    if made.special and made.special.lock and not made.spin_lock:
+    if made.special and any(made.type not in _ALLOWED[kind] for kind in made.special.kinds):
         raise err(errno.EOPNOTSUPP)
+
+
+_STORAGES = {
+    MapType.SK_STORAGE, MapType.INODE_STORAGE, MapType.TASK_STORAGE, MapType.CGRP_STORAGE,
+}  # fmt: skip
+_LOCKED = {MapType.HASH, MapType.ARRAY, MapType.CGROUP_STORAGE, *_STORAGES}
+_TIMED = {MapType.HASH, MapType.LRU_HASH, MapType.ARRAY}
+_POINTED = {
+    *_TIMED, *_STORAGES, MapType.PERCPU_HASH, MapType.LRU_PERCPU_HASH, MapType.PERCPU_ARRAY,
+}  # fmt: skip
+_ALLOWED = {
+    **dict.fromkeys(LOCKS, _LOCKED),
+    **dict.fromkeys(("bpf_timer", "bpf_wq", "bpf_task_work", *ROOTS), _TIMED),
+    **dict.fromkeys((*POINTERS, "bpf_refcount"), _POINTED),
+}
+"""Which types of map may hold which fields: map_check_btf()."""
 
 
 def _exclusive(attr: MapCreate, call: Call) -> bytes:

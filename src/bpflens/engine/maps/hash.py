@@ -105,7 +105,6 @@ class Hash(Map):
     allowed: ClassVar[int] = _FLAGS
     batch = "LUDX"
     pops = True
-    spin_lock = True
     checks_btf: ClassVar[bool] = False
     lru: ClassVar[bool] = False
     reorders: ClassVar[bool] = True
@@ -223,7 +222,6 @@ class LruHash(Hash):
 
     cap = Cap.BPF
     lru = True
-    spin_lock = False
 
     def check_flags(self, flags: int) -> None:
         """htab_lru_map_update_elem()."""
@@ -250,7 +248,6 @@ class PercpuHash(Hash):
 
     per_cpu = True
     reorders = False
-    spin_lock = False
 
     def check_flags(self, flags: int) -> None:
         """htab_map_update_elem_in_place()."""

@@ -132,7 +132,6 @@ class HashOfMaps(Hash, OfMaps):
     pops = False
     checks_btf = True
     reorders = False
-    spin_lock = False
 
     @classmethod
     def check(cls, attr: MapCreate, task: Task) -> None:

@@ -91,7 +91,6 @@ class CgroupStorage(Map):
 
     allowed: ClassVar[int] = MapFlag.NUMA_NODE | ACCESS_MASK
     can_be_inner = False
-    spin_lock = True
     limit: ClassVar[int] = _STORAGE_MAX
 
     def allocate(self, attr: MapCreate, task: Task) -> None:
@@ -136,7 +135,6 @@ class PercpuCgroupStorage(CgroupStorage):
     __slots__ = ()
 
     per_cpu = True
-    spin_lock = False
     limit = PCPU_UNIT
 
     def update(self, key: bytes, value: bytes, flags: int, task: Task, file: File) -> None:
@@ -153,7 +151,6 @@ class LocalStorage(Map):
 
     allowed: ClassVar[int] = MapFlag.NO_PREALLOC | MapFlag.CLONE
     cap = Cap.BPF
-    spin_lock = True
 
     @classmethod
     def check(cls, attr: MapCreate, task: Task) -> None:

@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from bpflens.abi.enums import MapType, ProgType
+from bpflens.btf.specialfields import LOCKS, ROOTS
 from bpflens.engine.btfs import BtfObject
 from bpflens.engine.call import err
 from bpflens.engine.maps.base import Map
@@ -119,13 +120,18 @@ _SLEEPABLE = (
 _CGROUP_STORAGE = (_T.CGROUP_STORAGE, _T.PERCPU_CGROUP_STORAGE)
 
 
+_NOT_TRACED = LOCKS | ROOTS | {"bpf_timer", "bpf_wq"}
+"""Fields that programs which trace may not use."""
+
+
 def _check_map(made: Prog, used: Map, others: list[Map]) -> None:
     """check_map_prog_compatibility()."""
     if used.exclusive and used.exclusive != made.digest:
         raise err(errno.EACCES)
-    if used.special and (
-        made.type in _TRACING or (used.special.lock and made.type == ProgType.SOCKET_FILTER)
-    ):
+    held = used.special.kinds if used.special else frozenset()
+    if made.type in _TRACING and held & _NOT_TRACED:
+        raise err(errno.EINVAL)
+    if made.type == ProgType.SOCKET_FILTER and held & LOCKS:
         raise err(errno.EINVAL)
     if used.type == MapType.STRUCT_OPS:
         raise err(errno.EINVAL)

@@ -213,6 +213,13 @@ _LINUX_ALONE: dict[str, dict[str, tuple[str, ...]]] = {
             "storages.lock_that_programs_cannot_take/writer",
             "storages.lock_where_none_can_be/*",
             "storages.locks_that_cannot_be/*",
+            "special_fields.fields/inside",
+            "special_fields.fields/in_an_array",
+            "special_fields.fields/a_pointer",
+            "special_fields.fields/pointers",
+            "special_fields.fields/a_count",
+            "special_fields.locks_inside/*",
+            "special_fields.objects_that_cannot_be/*",
         ),
     },
 }
