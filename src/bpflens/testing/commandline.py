@@ -24,9 +24,15 @@ def say(line: str) -> None:
     sys.stdout.write(f"{line}\n")
 
 
-def main(arguments: list[str], run: Callable[[Bench, list[str]], bool]) -> int:
-    """`run` what the patterns name, and say whether all was well. Returns the exit status."""
+def main(arguments: list[str], words: str, run: Callable[[Bench, list[str]], bool]) -> int:
+    """`run` what the patterns name, and say whether all was well. Returns the exit status.
+
+    `words` is the help: to ask for it, or for a kernel that there is not, runs nothing.
+    """
     kind = arguments.pop(0) if arguments else "linux"
+    if kind not in ("linux", "engine"):
+        say(words)
+        return 0 if kind in ("-h", "--help") else 2
     release = arguments.pop(0) if kind == "engine" and arguments else "6.18"
     try:
         kernel = bench(kind, release)

@@ -44,4 +44,4 @@ def read(output: str) -> Column:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], run))
+    sys.exit(main(sys.argv[1:], __doc__ or "", run))

@@ -39,4 +39,4 @@ def run(bench: Bench, patterns: list[str]) -> bool:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:], run))
+    sys.exit(main(sys.argv[1:], __doc__ or "", run))
