@@ -15,7 +15,7 @@ from bpflens.errors import ENOTSUPP
 
 MAGIC = 0xEB9F
 _HEADER = struct.Struct("<HBBI4I")
-_IN_OBJECTS = (
+_OF_OBJECTS = (
     "bpf_spin_lock", "bpf_list_head", "bpf_list_node", "bpf_rb_root", "bpf_rb_node", "bpf_refcount",
 )  # fmt: skip
 """alloc_obj_fields[]."""
@@ -23,18 +23,18 @@ _IN_OBJECTS = (
 
 def check_btf(data: bytes, any_section: bool) -> None:
     """Raise what the kernel answers to BTF that it does not take. btf_parse()."""
-    checker = Resolver(*_sections(data), any_section)
+    types, strings = _sections(data)
+    checker = Resolver(types, strings, any_section)
     checker.metas()
     checker.resolve_all()
     checker.tags_first()
-    _check_objects(Btf.parse(data))
+    if any(name.encode() in strings for name in _OF_OBJECTS):  # which is rare
+        _check_objects(Btf.parse(data))
 
 
 def _check_objects(btf: Btf) -> None:
     """btf_parse_struct_metas(): structs with a lock, list or tree inside make sense."""
-    known = {first.id for name in _IN_OBJECTS if (first := btf.find(name, t.Struct))}
-    if not known:
-        return
+    known = {first.id for name in _OF_OBJECTS if (first := btf.find(name, t.Struct))}
     for id in btf.ids_of(t.Struct):
         found = btf[id]
         assert isinstance(found, t.Struct)
