@@ -15,6 +15,7 @@ from bpflens.attach import networks
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 from bpflens.model.system import System
+from bpflens.port.doors import Way
 from bpflens.testing import rtnetlink
 from bpflens.testing.attachments.netns import netfilter_link
 from bpflens.testing.builders import program
@@ -58,8 +59,8 @@ class Torn:
         data[at % len(data)] = value
         return bytes(data[: len(data) - size % len(data)])
 
-    def entered(self, netns: str) -> AbstractContextManager[None]:
-        return self._inner.entered(netns)
+    def entered(self, way: Way) -> AbstractContextManager[None]:
+        return self._inner.entered(way)
 
 
 @pytest.fixture(scope="module")

@@ -16,6 +16,7 @@ from bpflens.attach.record import Attachment
 from bpflens.linux.netlink import LinuxNet
 from bpflens.model.program import Program
 from bpflens.model.system import System
+from bpflens.port.doors import Way
 from bpflens.testing.crowd import NETNS, Size, crowd
 from tests.kernel.busy import bpftool
 
@@ -26,7 +27,7 @@ Seen = tuple[str, str, int]
 def networks() -> Iterator[Seen]:
     """`bpftool net` in each of our network namespaces."""
     for name in os.listdir(NETNS):
-        with LinuxNet().entered(f"{NETNS}/{name}"):
+        with LinuxNet().entered(Way(f"{NETNS}/{name}")):
             (told,) = bpftool("net")
         for kind in ("xdp", "tc"):
             for row in told[kind]:

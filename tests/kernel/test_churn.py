@@ -18,6 +18,7 @@ from bpflens.abi.enums import AttachType, MapType, ProgType
 from bpflens.abi.infos import LinkInfo, MapInfo, ProgInfo
 from bpflens.linux.netlink import LinuxNet
 from bpflens.model.system import System
+from bpflens.port.doors import Way
 from bpflens.snapshot.orphans import orphans
 from bpflens.testing import rtnetlink
 from bpflens.testing.bench import eventually
@@ -85,7 +86,7 @@ def steady(system: System, bpffs: Path) -> Iterator[dict[str, set[int]]]:
 
         xdp = program(calls, "r0 = 2; exit", ProgType.XDP, name=NAME)
         sleeper = _with_own_network(undo)
-        with LinuxNet().entered(f"/proc/{sleeper.pid}/ns/net"):
+        with LinuxNet().entered(Way(f"/proc/{sleeper.pid}/ns/net")):
             rtnetlink.add_pair("steady", "veth")
             link = calls.link_create(
                 LinkCreate(prog_fd=xdp, target_fd=socket.if_nametoindex("steady"),

@@ -169,8 +169,7 @@ def unseen(places: Places) -> list[str]:
 
 def test_pins_that_only_a_hidden_process_sees(system: System, tmp_path: Path) -> None:
     with bpffs_elsewhere(tmp_path) as other:
-        where = f"(mount namespace {inode(other, 'mnt')})"
-        words = f"pins below {tmp_path} of hidden processes {where}"
+        words = f"pins below {tmp_path}@{inode(other, 'mnt')} of hidden processes"
         assert words in looked(system, unseen)
         assert words not in unseen(Places(system))
         plain = looked(system, unseen, bulk=False)

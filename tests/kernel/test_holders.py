@@ -117,7 +117,7 @@ def test_only_by_a_pin_in_another_mount_namespace(
         found = only(held(system, "program", id))
         mntns = os.stat(f"/proc/{pid}/ns/mnt").st_ino
         assert (found.how, found.path, found.mntns) == ("pin", f"{tmp_path}/kept", mntns)
-        assert found.words == f"{tmp_path}/kept (mount namespace {mntns})"
+        assert found.words == f"{tmp_path}/kept@{mntns}"
 
 
 def test_a_file_system_that_is_mounted_twice_holds_once(bench: LinuxBench, system: System) -> None:

@@ -193,7 +193,7 @@ def test_a_pin_in_another_mount_namespace(
         bench.files.close(prog)
         (chain,) = explained(system, id).chains
         mntns = os.stat(f"/proc/{pid}/ns/mnt").st_ino
-        assert chain[0].source == f"pin:{tmp_path}/kept (mount namespace {mntns})"
+        assert chain[0].source == f"pin:{tmp_path}/kept@{mntns}"
         row = orphan(system, id)
         assert row is not None
         assert row.verdict == "pinned"

@@ -16,8 +16,11 @@ from typing import Any
 from bpflens.abi.attrs import ATTRS
 from bpflens.abi.enums import Cmd
 from bpflens.model.system import System
-from bpflens.port.doors import BpfPort, Clock, Doors
+from bpflens.port import fdinfo
+from bpflens.port.calls import CallNotFound, Calls
+from bpflens.port.doors import BpfPort, Clock, Doors, PinFile, PinFiles, Unread, Way
 from bpflens.port.memory import Memory
+from bpflens.port.mountinfo import Mount
 from tests.unit.scripted_objects import Link, Object, Table, fail
 
 
@@ -39,11 +42,11 @@ class Kernel:
 
     @property
     def doors(self) -> Doors:
-        return Doors(self, self.host, self.host)
+        return Doors(self, self.host, self.host, Mounts(self.host))
 
     def system(self, port: BpfPort | None = None) -> System:
         """This kernel as its objects, also behind a wrapper around its first door."""
-        return System(Doors(port or self, self.host, self.host))
+        return System(Doors(port or self, self.host, self.host, Mounts(self.host)))
 
     def counts(self) -> Counter[str]:
         """How often each command was asked for since the log was cleared."""
@@ -154,7 +157,7 @@ class Host:
         self.seconds = iter(range(1_000, 1 << 31))
         """Since boot: each look at the clock takes the next."""
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int = 0) -> bytes:
         content = self.files.get(path, errno.ENOENT)
         if isinstance(content, int):
             raise fail(content)
@@ -170,16 +173,13 @@ class Host:
     def readlink(self, path: str) -> str:
         raise fail(errno.ENOENT)
 
-    def tree(self, path: str) -> list[tuple[str, int]]:
+    def identity(self, path: str) -> tuple[str, int]:
         raise fail(errno.ENOENT)
 
     def open(self, path: str) -> int:
         raise fail(errno.ENOENT)
 
-    def unlink(self, path: str) -> None:
-        raise fail(errno.EROFS)
-
-    def entered(self, netns: str) -> AbstractContextManager[None]:
+    def entered(self, way: Way) -> AbstractContextManager[None]:
         raise fail(errno.EPERM)
 
     def fdinfo(self, fd: int) -> bytes:
@@ -198,3 +198,60 @@ class Host:
 
     def dump(self, protocol: int, request: bytes) -> list[bytes]:
         return self.messages
+
+
+class Mounts:
+    """A `MountPort` over the pins of a `Host`."""
+
+    def __init__(self, host: Host) -> None:
+        self.host = host
+
+    def pins(self, bpf: BpfPort, mount: Mount) -> PinFiles:
+        found = PinFiles([], [])
+        waiting = [mount.path]
+        while waiting:
+            folder = waiting.pop()
+            try:
+                entries = self.host.listdir(folder)
+            except OSError as error:
+                why = error.strerror or ""
+                found.unread.append(Unread(self._below(mount, folder), error.errno or 0, why))
+                continue
+            paths = [(f"{folder.rstrip('/')}/{name}", inner) for name, inner in entries]
+            waiting += [path for path, is_folder in reversed(paths) if is_folder]
+            for path in (path for path, is_folder in paths if not is_folder):
+                try:
+                    found.found.append(self._pin(bpf, path, self._below(mount, path)))
+                except CallNotFound:
+                    continue
+                except OSError as error:
+                    why = error.strerror or ""
+                    found.unread.append(Unread(self._below(mount, path), error.errno or 0, why))
+        return found
+
+    def _below(self, mount: Mount, path: str) -> str:
+        return path.removeprefix(mount.path).lstrip("/")
+
+    def _pin(self, bpf: BpfPort, where: str, path: str) -> PinFile:
+        fd = Calls(bpf).pinned(where)
+        try:
+            kind, id = fdinfo.identify(self.host.fdinfo(fd)) or ("", 0)
+        finally:
+            bpf.close(fd)
+        paths = [*self.host.pins]
+        return PinFile(path, kind, id, "0:24", paths.index(where) + 1, 0)
+
+    def pin(self, bpf: BpfPort, path: str, mount: Mount | None = None) -> PinFile:
+        return self._pin(bpf, path, path)
+
+    def get(self, bpf: BpfPort, path: str, write: bool, mount: Mount) -> int:
+        raise fail(errno.ENOENT)
+
+    def unpin(self, bpf: BpfPort, seen: PinFile, mount: Mount | None = None) -> None:
+        raise fail(errno.EROFS)
+
+    def tree(self, mount: Mount) -> list[tuple[str, int]]:
+        raise fail(errno.ENOENT)
+
+    def folder(self, mount: Mount, path: str) -> int:
+        raise fail(errno.ENOENT)

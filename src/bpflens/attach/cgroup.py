@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby
 from typing import NamedTuple, TypeAlias
 
@@ -33,6 +33,8 @@ _WORDS = {OVERRIDE: "override", MULTI: "multi", PREORDER: "preorder"}
 
 _GONE = frozenset({errno.ENOENT, errno.ENODEV})
 """There is no such directory; its cgroup is being removed."""
+_ROOT = 1
+"""The inode number of the root of the tree (kernfs_create_root()), in any mount that shows it."""
 _HOST = 0xEFFFFFFB
 """The inode of the first cgroup namespace (PROC_CGROUP_INIT_INO)."""
 
@@ -95,9 +97,7 @@ def effective(places: Places, path: str) -> Iterator[Attachment | Failure]:
     """What runs for the processes of one cgroup, in that order: its own programs and those of the
     cgroups above. The path is from the root, or that of the directory. Since: 4.15."""
     try:
-        mount = places.cgroup_root()
-        if mount and (path + "/").startswith(mount.path.rstrip("/") + "/"):
-            path = mount.root.rstrip("/") + (path.removeprefix(mount.path.rstrip("/")) or "/")
+        path = _from_root(places, path)
         with _opened(places, path) as fd:
             for type in TYPES:
                 try:
@@ -114,6 +114,19 @@ def effective(places: Places, path: str) -> Iterator[Attachment | Failure]:
                     )  # fmt: skip
     except (BpflensError, OSError) as error:
         yield failure("cgroup", path, error)
+
+
+def _from_root(places: Places, path: str) -> str:
+    """The path of a cgroup from the root, by that or by its directory."""
+    mount = places.cgroup_root()
+    if mount is not None:
+        with suppress(OSError):  # no such directory, or one that is not recorded
+            device, inode = places.host.identity(path)
+            if device == mount.device and inode in places.cgroups:
+                return places.cgroups[inode]
+        if mount.holds(path):
+            path = mount.root.rstrip("/") + (path.removeprefix(mount.path.rstrip("/")) or "/")
+    return "/" + "/".join(filter(None, path.split("/")))
 
 
 _NOT_EFFECTIVE = str(Missing(Reason.UNSUPPORTED, "told only of a cgroup's own programs"))
@@ -187,13 +200,15 @@ def _hidden(places: Places) -> str:
     """Why there may be cgroups that no mount shows; empty where there are none."""
     mount = places.cgroup_root()
     if mount is None:
-        return "no cgroup2 is mounted"
-    try:
-        places.host.read(f"{mount.reach}/cgroup.events")
-    except OSError:
-        return ""
-    # Of all cgroups the root alone has no such file (CFTYPE_NOT_ON_ROOT).
-    return f"{mount.path} shows a part of the tree"
+        return _unmounted(places)
+    _, inode = places.cgroup_tree[0]
+    return "" if inode == _ROOT else f"{mount.path} shows a part of the tree"
+
+
+def _unmounted(places: Places) -> str:
+    """Why there is no cgroup2 mount to look at."""
+    closed = [mount for mount in places.mounts if mount.kind == "cgroup2"]
+    return f"{closed[0].path}: {closed[0].closed}" if closed else "no cgroup2 is mounted"
 
 
 @contextmanager
@@ -201,8 +216,8 @@ def _opened(places: Places, path: str) -> Iterator[int]:
     """The directory of a cgroup, by its path from the root."""
     mount = places.cgroup_root()
     if mount is None:
-        raise FileNotFoundError(errno.ENOENT, "no cgroup2 is mounted")
-    fd = places.host.open(mount.reach + path.removeprefix(mount.root.rstrip("/")))
+        raise OSError(errno.EXDEV, _unmounted(places))
+    fd = places.system.doors.mounts.folder(mount, path.removeprefix(mount.root.rstrip("/")))
     try:
         yield fd
     finally:

@@ -37,8 +37,8 @@ it may find: where none of these is loaded, there is nothing to look for."""
 ABSENT = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT})
 """What a kernel answers that does not have what it is asked for."""
 
-_GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.EINVAL})
-"""A namespace whose process ended, or whose file was unmounted: what is left is a plain file."""
+_REFUSED = frozenset({errno.EPERM, errno.EACCES})
+"""A namespace that is there, and not for us."""
 
 _NAMED_MAX = 8
 
@@ -125,6 +125,11 @@ def _closed(places: Places) -> Iterator[Failure]:
     for inode in places.closed_netns:
         why = "it cannot be entered: only processes that are hidden from us lead there"
         yield Failure("network", f"netns {inode}", why)
+    for inode, why in places.shut_netns.items():
+        yield Failure("network", f"netns {inode}", why)
+    for mntns, reason in places.unread_mounts.items():
+        what = f"network namespaces that are mounted in mount namespace {mntns}"
+        yield Failure("network", what, str(reason))
 
 
 def _enter(places: Places, netns: Netns, stay: ExitStack) -> bool:
@@ -132,14 +137,19 @@ def _enter(places: Places, netns: Netns, stay: ExitStack) -> bool:
     it is gone. Raises OSError."""
     if netns.own:
         return True
+    refused: OSError | None = None
     for way in netns.ways:
         try:
             stay.enter_context(places.system.doors.net.entered(way))
         except OSError as error:
-            if error.errno not in _GONE:
-                raise
+            refused = refused or error
         else:
             return True
+    if refused is None:
+        return False
+    # Its processes ended and its files were unmounted meanwhile; or others lie in their place.
+    if refused.errno in _REFUSED or any(places.leads(way) for way in netns.ways):
+        raise refused
     return False
 
 

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from bpflens.model import pins
+from bpflens.errors import NotFound
 from bpflens.model.parts import Missing, Reason, because
+from bpflens.model.pins import failure
+from bpflens.port.doors import PinFile
+from bpflens.port.mountinfo import Mount, below
 
 if TYPE_CHECKING:
-    from bpflens.attach.places import Mount, Places
+    from bpflens.attach.places import Places
 
 
 _FEW = 3
 """Paths that are named of those that were refused for one reason."""
+_ELSEWHERE = re.compile(r"(.*)@([0-9]+)", re.DOTALL)
 
 
 class Pin(NamedTuple):
@@ -26,11 +31,16 @@ class Pin(NamedTuple):
     mntns: int
     own: bool
     """Whether that is the one that we are in."""
+    file: PinFile
+    """What it is by whatever path."""
 
     @property
     def words(self) -> str:
-        """`/sys/fs/bpf/x`, or `/sys/fs/bpf/x (mount namespace 4026532199)`."""
-        return self.path + _elsewhere(self.own, self.mntns)
+        """`/sys/fs/bpf/x`, or `/run/bpf/x@4026532199` in another mount namespace: what a selector
+        takes (`place`)."""
+        if self.own and not _ELSEWHERE.fullmatch(self.path):
+            return self.path
+        return f"{self.path}@{self.mntns}"
 
 
 class Pins(NamedTuple):
@@ -38,6 +48,40 @@ class Pins(NamedTuple):
 
     found: list[Pin]
     unseen: list[tuple[str, Missing]]
+
+    def same(self, file: PinFile) -> Pin | None:
+        """The pin that a file is, by whatever path it was reached."""
+        there = [pin for pin in self.found if (pin.file[3:5]) == (file[3:5])]
+        exact = [pin for pin in there if pin.file.is_same_pin(file)]
+        return next(iter(exact or there), None)
+
+
+class Place(NamedTuple):
+    """What a user names as the path of a pin."""
+
+    path: str
+    """Below `mount`, else in our own mount namespace."""
+    mount: Mount | None
+
+
+def place(places: Places, text: str) -> Place:
+    """`/sys/fs/bpf/x`; `/run/bpf/x@4026532199` in another mount namespace. Raises NotFound,
+    OSError."""
+    told = _ELSEWHERE.fullmatch(text)
+    if told is None or len(told[2]) > _DIGITS:
+        return Place(text, None)
+    path, mntns = told[1], int(told[2])
+    if mntns == places.own_mntns:
+        return Place(path, None)
+    mount = places.mount_of(path, mntns)
+    if mount is not None:
+        return Place(path.removeprefix(mount.path.rstrip("/")).lstrip("/"), mount)
+    if any(process.mntns == mntns for process in places.processes):
+        raise NotFound(f"no bpffs is mounted at {path} in mount namespace {mntns}")
+    return Place(text, None)  # the name of a file may end so
+
+
+_DIGITS = 10
 
 
 def read(places: Places) -> Pins:
@@ -49,34 +93,49 @@ def read(places: Places) -> Pins:
         told.unseen.append(("pins", because(error)))
         return told
     bpffs = [mount for mount in mounts if mount.kind == "bpf"]
-    seen = once([mount for mount in bpffs if not mount.covered])
-    for mount in once([*seen, *(mount for mount in bpffs if mount.covered)]):
+    seen = once([mount for mount in bpffs if not mount.closed])
+    for mount in once([*seen, *(mount for mount in bpffs if mount.closed)]):
         if not any(_shows(known, mount) for known in seen):
-            where = f"pins below {mount.path}{_elsewhere(mount.mntns == own, mount.mntns)}"
-            told.unseen.append((where, Missing(Reason.UNSUPPORTED, "another mount covers them")))
+            where = f"pins below {mount.path}{places.elsewhere(mount.mntns)}"
+            told.unseen.append((where, Missing(Reason.UNSUPPORTED, mount.closed)))
+    for mntns, why in places.unread_mounts.items():
+        told.unseen.append((f"pins in mount namespace {mntns}", why))
+    told.unseen.extend(_hidden(places, seen))
+    for mount in seen:
+        here = mount.mntns == own
+        with_mount = places.elsewhere(mount.mntns)
+        try:
+            walked = places.system.doors.mounts.pins(places.system.doors.bpf, mount)
+        except OSError as error:
+            if places.is_mounted(mount):
+                where = f"pins below {mount.path}{with_mount}"
+                told.unseen.append((where, because(error)))
+            continue
+        local = mount._replace(before="")
+        for file in walked.found:
+            path = below(local, file.path)
+            told.found.append(Pin(file.kind, file.id, path, mount.mntns, here, file))
+        refused: dict[Missing, list[str]] = {}
+        for each in walked.unread:
+            refused.setdefault(because(failure(each)), []).append(below(local, each.path))
+        for reason, paths in refused.items():
+            few = ", ".join(paths[:_FEW]) + f" and {len(paths) - _FEW} more" * (len(paths) > _FEW)
+            told.unseen.append((f"what {few}{with_mount} is", reason))
+    return told
+
+
+def _hidden(places: Places, seen: list[Mount]) -> list[tuple[str, Missing]]:
+    """What processes that let nobody in may see."""
+    found: list[tuple[str, Missing]] = []
     reason = Missing(Reason.DENIED, "needs CAP_SYS_PTRACE, or its own user")
     for mount in once([*seen, *(each for each in places.closed.mounts if each.kind == "bpf")]):
         if not any(_shows(known, mount) for known in seen):
-            where = f" (mount namespace {mount.mntns})" if mount.mntns else ""
-            told.unseen.append((f"pins below {mount.path} of hidden processes{where}", reason))
+            where = mount.path + (f"@{mount.mntns}" if mount.mntns else "")
+            found.append((f"pins below {where} of hidden processes", reason))
     if places.closed.unread:
         many = len(places.closed.unread)
-        told.unseen.append((f"pins that hidden processes see ({many} of them)", reason))
-    for mount in seen:
-        here = mount.mntns == own
-        walked = pins.walk(places.system, [mount.reach])
-        for (kind, id), paths in walked.paths.items():
-            for reach in paths:
-                path = mount.path + reach.removeprefix(mount.reach)
-                told.found.append(Pin(kind, id, path, mount.mntns, here))
-        refused: dict[Missing, list[str]] = {}
-        for reach, failure in walked.errors:
-            path = mount.path + reach.removeprefix(mount.reach)
-            refused.setdefault(because(failure), []).append(path)
-        for why, paths in refused.items():
-            few = ", ".join(paths[:_FEW]) + f" and {len(paths) - _FEW} more" * (len(paths) > _FEW)
-            told.unseen.append((f"what {few}{_elsewhere(here, mount.mntns)} is", why))
-    return told
+        found.append((f"pins that hidden processes see ({many} of them)", reason))
+    return found
 
 
 def once(mounts: list[Mount]) -> list[Mount]:
@@ -92,7 +151,3 @@ def once(mounts: list[Mount]) -> list[Mount]:
 def _shows(known: Mount, mount: Mount) -> bool:
     inside = f"{mount.root.rstrip('/')}/".startswith(f"{known.root.rstrip('/')}/")
     return known.device == mount.device and inside
-
-
-def _elsewhere(own: bool, mntns: int) -> str:
-    return "" if own else f" (mount namespace {mntns})"

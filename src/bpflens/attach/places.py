@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from errno import EINVAL
+from errno import EINVAL, ENOENT, ESRCH
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -15,9 +15,11 @@ from bpflens.attach import processes
 from bpflens.attach.processes import Process
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import LinkFacts
-from bpflens.model.parts import Missing
+from bpflens.model.parts import Missing, because
 from bpflens.model.system import LINK, System
-from bpflens.port.mountinfo import mounted
+from bpflens.port import mountinfo
+from bpflens.port.doors import Way
+from bpflens.port.mountinfo import Mount
 
 if TYPE_CHECKING:
     from bpflens.attach.files import Files
@@ -33,10 +35,11 @@ class Netns(NamedTuple):
     """A network namespace that can be entered."""
 
     inode: int
-    ways: list[str]
+    ways: list[Way]
     """The files by which, until they are gone."""
     name: str
-    """As ip-netns(8) names it; empty where it has no name."""
+    """As ip-netns(8) names it, `blue@4026532199` where it does so in another mount namespace; empty
+    where it has no name."""
     own: bool
     """Whether it is the one that we are in."""
     pids: list[int]
@@ -50,29 +53,6 @@ class Netns(NamedTuple):
     def suffix(self) -> str:
         """What stands behind a device's name: nothing in our own namespace, else `@blue`."""
         return "" if self.own else f"@{self.name or self.inode}"
-
-
-class Mount(NamedTuple):
-    """A mounted file system, in one of the mount namespaces."""
-
-    kind: str
-    device: str
-    """`major:minor`: the same for every mount of one file system."""
-    root: str
-    """Which directory of it is mounted; of nsfs: `net:[inode]`."""
-    path: str
-    mntns: int
-    reach: str
-    """The path by which we get there."""
-    covered: bool = False
-    """Whether something else is mounted over it: then nobody gets there by its path."""
-
-    @property
-    def netns(self) -> int | None:
-        """The network namespace that this keeps, if it is such a mount."""
-        inode = self.root.removeprefix("net:[").removesuffix("]")
-        told = self.kind == "nsfs" and self.root.startswith("net:[") and inode.isdecimal()
-        return int(inode) if told else None
 
 
 class Closed(NamedTuple):
@@ -96,7 +76,10 @@ class Places:
         """(what, why) of links that could not be looked at, when `links` was asked for."""
         self.told: set[int] = set()
         """The links of attachments that were found by something else than the link."""
+        self.unread_mounts: dict[int, Missing] = {}
+        """Mount namespaces of which the list of mounts was not read, by `mounts`."""
         self._known: dict[int, ProcessFacts | Missing] = {}
+        self._mountinfo_left = mountinfo.MOST_IN_ALL
 
     @cached_property
     def processes(self) -> list[Process]:
@@ -157,49 +140,102 @@ class Places:
                 continue
             try:
                 found += self._mounts(process.folder, process.mntns, f"{process.folder}/root")
-            except OSError:
-                continue  # it ended: another process of that namespace may not have
+            except OSError as error:
+                if error.errno in (ENOENT, ESRCH, EINVAL):
+                    continue  # it ended: another process of that namespace may not have
+                self.unread_mounts[process.mntns] = because(error)
             seen.add(process.mntns)
         return found
 
     def _mounts(self, folder: str, mntns: int, before: str) -> list[Mount]:
-        text = self.host.read(f"{folder}/mountinfo")
-        return [
-            Mount(*each[:-1], mntns, before + each.path, each.covered)
-            for each in mounted(text, "bpf", "cgroup2", "nsfs")
+        most = min(mountinfo.LARGEST, self._mountinfo_left)
+        text = self.host.read(f"{folder}/mountinfo", most)
+        self._mountinfo_left -= len(text)
+        trusted = self._root_device if before else mountinfo.root_device(text)
+        return mountinfo.mounts(
+            text, "bpf", "cgroup2", "nsfs", mntns=mntns, before=before, trusted=trusted
+        )
+
+    @cached_property
+    def _root_device(self) -> str:
+        return mountinfo.root_device(self.host.read("/proc/self/mountinfo", mountinfo.LARGEST))
+
+    def mount_of(self, path: str, mntns: int) -> Mount | None:
+        """The bpffs mount of another mount namespace that a path there leads to."""
+        inside = [
+            mount
+            for mount in self.mounts
+            if mount.kind == "bpf" and mount.mntns == mntns and mount.holds(path)
         ]
+        return max(inside, key=lambda mount: len(mount.path), default=None)
 
     @cached_property
     def netns(self) -> list[Netns]:
         """Every network namespace that a process lets us into, that is mounted or that a process
         has open, ours first. One that only a socket keeps alive cannot be entered."""
-        ways: dict[int, list[str]] = {self.own_netns: ["/proc/self/ns/net"]}
+        own = self.own_netns
+        ways: dict[int, list[Way]] = {own: [Way("/proc/self/ns/net", own)]}
         names: dict[int, str] = {}
         for mount in self.mounts:
-            if mount.netns is not None and not mount.covered:
-                ways.setdefault(mount.netns, []).append(mount.reach)
+            if mount.netns is not None and not mount.closed:
+                ways.setdefault(mount.netns, []).append(Way(mount.reach, mount.netns, mount))
                 if mount.path.startswith(_NAMED):
-                    names.setdefault(mount.netns, mount.path.removeprefix(_NAMED))
+                    name = mount.path.removeprefix(_NAMED)
+                    names.setdefault(mount.netns, name + self.elsewhere(mount.mntns))
         pids: dict[int, list[int]] = {}
         for process in sorted(self.processes, key=lambda process: process.hidden):
             if process.netns is not None:
                 pids.setdefault(process.netns, []).append(process.pid)
                 if not process.hidden:
-                    ways.setdefault(process.netns, []).append(f"{process.folder}/ns/net")
-        for number, path in self._open_netns():
-            ways.setdefault(number, []).append(path)
+                    way = Way(f"{process.folder}/ns/net", process.netns)
+                    ways.setdefault(process.netns, []).append(way)
+        for way in self._open_netns():
+            ways.setdefault(way.inode, []).append(way)
         return [
-            Netns(inode, paths, names.get(inode, ""), inode == self.own_netns, pids.get(inode, []))
+            Netns(inode, paths, names.get(inode, ""), inode == own, pids.get(inode, []))
             for inode, paths in ways.items()
         ]
 
-    def _open_netns(self) -> Iterator[tuple[int, str]]:
+    def elsewhere(self, mntns: int) -> str:
+        """What stands behind a path of another mount namespace: `@4026532199`."""
+        return "" if mntns == self.own_mntns else f"@{mntns}"
+
+    @cached_property
+    def shut_netns(self) -> dict[int, str]:
+        """The network namespaces to which only mounts lead that are not looked up, and why not."""
+        known = {netns.inode for netns in self.netns}
+        return {
+            mount.netns: f"{mount.path}{self.elsewhere(mount.mntns)}: {mount.closed}"
+            for mount in self.mounts
+            if mount.netns is not None and mount.closed and mount.netns not in known
+        }
+
+    def _open_netns(self) -> Iterator[Way]:
         for file in self.files.rows:
             if file.kind == FileKind.NAMESPACE:
-                path = f"/proc/{file.pid}/fd/{file.fd}"
-                with suppress(OSError):  # closed since
-                    if self.host.readlink(path) == f"net:[{file.id}]":
-                        yield file.id, path
+                way = Way(f"/proc/{file.pid}/fd/{file.fd}", file.id)
+                if self.leads(way):  # else closed since
+                    yield way
+
+    def leads(self, way: Way) -> bool:
+        """Whether what was read to find a way still says that it leads to its namespace."""
+        if way.mount is not None:
+            return self.is_mounted(way.mount)
+        try:
+            return self.host.readlink(way.path) == f"net:[{way.inode}]"
+        except OSError:
+            return False
+
+    def is_mounted(self, mount: Mount) -> bool:
+        """Whether a mount is there still, by the mountinfo of any process that sees it."""
+        folders = ["/proc/self"]
+        if mount.before:
+            folders = [each.folder for each in self.processes if each.mntns == mount.mntns]
+        for folder in folders:
+            with suppress(OSError):  # it ended
+                there = self._mounts(folder, mount.mntns, "")
+                return any((each.id, each.root) == (mount.id, mount.root) for each in there)
+        return False
 
     @cached_property
     def links(self) -> list[LinkFacts]:
@@ -316,16 +352,20 @@ class Places:
 
     def cgroup_root(self) -> Mount | None:
         """A mount of the whole cgroup2 tree, ours before others'; else one of a part of it."""
-        mounts = [each for each in self.mounts if each.kind == "cgroup2" and not each.covered]
+        mounts = [each for each in self.mounts if each.kind == "cgroup2" and not each.closed]
         whole = [mount for mount in mounts if mount.root == "/"]
         return next(iter(whole or mounts), None)
+
+    @cached_property
+    def cgroup_tree(self) -> list[tuple[str, int]]:
+        """The directories of `cgroup_root` (see `MountPort.tree`). Raises OSError."""
+        mount = self.cgroup_root()
+        return [] if mount is None else self.system.doors.mounts.tree(mount)
 
     @cached_property
     def cgroups(self) -> dict[int, str]:
         """The path of every cgroup by its ID, from the root. Raises OSError."""
         mount = self.cgroup_root()
-        if mount is None:
-            return {}
-        above = mount.root.rstrip("/")
+        above = mount.root.rstrip("/") if mount else ""
         # kernfs numbers a directory by the ID of its cgroup (cgroup_id())
-        return {inode: f"{above}/{name}" for name, inode in self.host.tree(mount.reach)}
+        return {inode: f"{above}/{name}" for name, inode in self.cgroup_tree}

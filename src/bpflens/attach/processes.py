@@ -132,4 +132,4 @@ def _net_directory(host: HostPort, process: Process) -> int:
     its own in each namespace.
     """
     host.listdir(f"{process.folder}/net")
-    return host.tree(f"{process.folder}/net/stat")[0][1]
+    return host.identity(f"{process.folder}/net/stat")[1]

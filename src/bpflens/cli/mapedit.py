@@ -264,7 +264,7 @@ def _writable(session: Session, found: Map) -> Iterator[Map]:
     except Denied:
         if kind != "pin":
             raise
-        opened = session.system.pinned(path, write=True)
+        opened = selectors.pinned(session.system, path, write=True)
         if not isinstance(opened, Map) or opened.id != found.id:
             opened.close()
             raise NotFound(f"another object is pinned at {path} since") from None

@@ -65,24 +65,13 @@ def detach(session: Session) -> int:
 def unpin(session: Session) -> int:
     """`unpin PATH`."""
     from bpflens.snapshot.links import LinkLook
-    from bpflens.snapshot.removal import of_pin
+    from bpflens.snapshot.removal import of_pin, unpin
 
-    path, system = session.options.path, session.system
-    removal = of_pin(LinkLook(system), path, system.pinned(path))
+    look = LinkLook(session.system)
+    pinned, removal = of_pin(look, session.options.path)
     if not _agreed(session, removal):
         return 0
-    with system.pinned(path) as found:
-        if (found.kind, found.id) != (removal.object, removal.id):
-            raise Refused(
-                f"{path} is the pin of {found.kind} {found.id} since: nothing was changed"
-            )
-    system.host.unlink(path)
-    try:
-        with system.pinned(path) as found:
-            if (found.kind, found.id) == (removal.object, removal.id):
-                raise Refused(f"{path} was removed, and is still a pin of {removal.words}")
-    except NotFound:
-        pass
+    unpin(session.system, pinned)
     _tell(session, removal, True)
     return 0
 

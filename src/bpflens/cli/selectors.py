@@ -151,11 +151,23 @@ def _later(open: Callable[[], O]) -> Iterator[O]:
 
 
 def _of_kind(system: System, path: str, kind: type[O]) -> O:
-    found = system.pinned(path)
+    found = pinned(system, path)
     if isinstance(found, kind):
         return found
     found.close()
     raise NotFound(f"{path} is the pin of a {found.kind}, not of a {kind.kind}")
+
+
+def pinned(system: System, path: str, write: bool = False) -> Program | Map | Link:
+    """The object that is pinned at a path, which may be of another mount namespace
+    (`/run/bpf/x@4026532199`). Raises NotFound, Denied, OSError."""
+    if "@" not in path:
+        return system.pinned(path, write)
+    from bpflens.attach.pins import place
+    from bpflens.attach.places import Places
+
+    where = place(Places(system), path)
+    return system.pinned(where.path, write, where.mount)
 
 
 def _open_maps(system: System, ids: Iterable[int]) -> Iterator[Map]:

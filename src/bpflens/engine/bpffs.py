@@ -32,9 +32,10 @@ _STICKY = 0o1000
 class Pin:
     """A file of a bpffs: one more reference to an object by user space."""
 
-    __slots__ = ("mode", "obj", "uid")
+    __slots__ = ("inode", "mode", "obj", "uid")
 
-    def __init__(self, obj: Object, uid: int) -> None:
+    def __init__(self, obj: Object, uid: int, inode: int) -> None:
+        self.inode = inode
         self.obj = obj
         self.uid = uid
         self.mode = 0o600
@@ -70,7 +71,7 @@ class Regular(Node):
 class Directory(Node):
     """A directory, of a bpffs or of something else."""
 
-    __slots__ = ("bpffs", "engine", "entries", "mode", "parent", "uid")
+    __slots__ = ("bpffs", "engine", "entries", "inode", "mode", "parent", "uid")
 
     anon = "/"
 
@@ -79,6 +80,7 @@ class Directory(Node):
         self.parent = parent
         self.bpffs: Bpffs | None = parent.bpffs if parent else None
         self.entries: dict[str, Entry] = {}
+        self.inode = engine.file_inode()
         self.uid = 0
         self.mode = 0o1777 if parent and parent.bpffs else 0o755
 
@@ -273,7 +275,7 @@ def obj_pin(call: Call, attr: ObjPath) -> int:
     if not where.writable(call.task.creds):
         raise err(errno.EACCES)
     obj.opened()
-    where.entries[name] = Pin(obj, call.task.creds.uid)
+    where.entries[name] = Pin(obj, call.task.creds.uid, call.engine.file_inode())
     return 0
 
 

@@ -91,6 +91,7 @@ class Engine:
         self._clock = clock
         self._ticks = 0
         self._inodes = 0
+        self._file_inodes = 0
         self._work: deque[Callable[[], None]] = deque()
         self._working = False
         self._attr_size = self.release.attr_size
@@ -167,6 +168,11 @@ class Engine:
         if name in self.tracepoints:
             return True
         return self.vmlinux.types.find(f"btf_trace_{name}", Typedef) is not None
+
+    def file_inode(self) -> int:
+        """A number for a new file or directory: get_next_ino()."""
+        self._file_inodes += 1
+        return self._file_inodes
 
     def inode(self) -> int:
         """A number for a new inode; the first ones are well-known elsewhere."""

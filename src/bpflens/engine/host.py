@@ -6,10 +6,11 @@ import errno
 from typing import TYPE_CHECKING
 
 from bpflens.engine import procfs
-from bpflens.engine.bpffs import Directory, Entry, Pin, Regular, resolve, walk
+from bpflens.engine.bpffs import Directory, Entry, Pin, Regular, walk
 from bpflens.engine.call import err
 from bpflens.engine.cgroups import Cgroup
 from bpflens.engine.files import Node
+from bpflens.engine.mounts import NSFS
 from bpflens.port.doors import Clock
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ class EngineHost:
         self._task = task
         self._engine = task.engine
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int = 0) -> bytes:
         """See `HostPort.read`; ENOENT for what the engine has no file for."""
         _mntns, names = self._task.way(path)
         if names[:1] == ["proc"]:
@@ -33,7 +34,7 @@ class EngineHost:
             return b"0-%d\n" % last if last else b"0\n"
         if names == ["sys", "kernel", "btf", "vmlinux"] and len(self._engine.vmlinux.types) > 1:
             return self._engine.vmlinux.data
-        entry = self._entry(path)
+        entry = self.entry(path)
         if isinstance(entry, Regular):
             return entry.data
         # bpffs_obj_open() for pins; read(2) of a directory
@@ -48,7 +49,7 @@ class EngineHost:
             return sorted((name, True) for name in self._cgroup(names).children)
         if names[:2] == ["run", "netns"]:
             return sorted((at.rpartition("/")[2], False) for at in mntns.mounts if _named(at))
-        entry = self._entry(path)
+        entry = self.entry(path)
         if not isinstance(entry, Directory):
             raise err(errno.ENOTDIR)
         return sorted((name, isinstance(e, Directory)) for name, e in entry.entries.items())
@@ -62,22 +63,16 @@ class EngineHost:
         self.node(path)
         raise err(errno.EINVAL)
 
-    def tree(self, path: str) -> list[tuple[str, int]]:
-        """See `HostPort.tree`: of cgroups; nothing else here has inode numbers."""
-        top = self.node(path)
-        if not isinstance(top, Cgroup):
-            raise err(errno.ENOTDIR)
-        start = len(top.path.rstrip("/")) + 1
-        return [(found.path[start:], found.id) for found in top.family()]
+    def identity(self, path: str) -> tuple[str, int]:
+        """See `HostPort.identity`: of namespaces and cgroups."""
+        found = self.node(path)
+        mounts = self._task.mntns.mounts
+        device = mounts["/sys/fs/cgroup"].device if isinstance(found, Cgroup) else NSFS
+        return f"0:{device}", found.inode
 
     def open(self, path: str) -> int:
         """See `HostPort.open`."""
         return self._task.open(path)
-
-    def unlink(self, path: str) -> None:
-        """See `HostPort.unlink`."""
-        where, name = resolve(self._task, path.encode(errors="surrogateescape"), None)
-        where.unlink(name, self._task.creds)
 
     def fdinfo(self, fd: int) -> bytes:
         """See `HostPort.fdinfo`."""
@@ -102,7 +97,7 @@ class EngineHost:
             if named is None:
                 raise err(errno.ENOENT)
             return named
-        entry = self._entry(path)
+        entry = self.entry(path)
         if isinstance(entry, Pin):
             raise err(errno.EIO)  # bpffs_obj_open()
         return entry
@@ -110,7 +105,8 @@ class EngineHost:
     def _cgroup(self, names: list[str]) -> Cgroup:
         return self._engine.cgroup.find("/".join(names[3:]))
 
-    def _entry(self, path: str) -> Entry:
+    def entry(self, path: str) -> Entry:
+        """What lies at a path outside of /proc."""
         mntns, where, name = walk(self._task, path, None)
         entry = where.look(name.rstrip("/")) if name else where
         if entry is None:

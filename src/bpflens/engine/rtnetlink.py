@@ -23,6 +23,7 @@ from bpflens.engine.creds import Cap
 from bpflens.engine.links import netns
 from bpflens.engine.net import MODES, REPLACE, UPDATE_IF_NOEXIST, NetNs
 from bpflens.engine.netlink import nested, parse
+from bpflens.port.doors import Way
 
 if TYPE_CHECKING:
     from bpflens.engine.progs.prog import Prog
@@ -73,14 +74,14 @@ class EngineNet:
         return []
 
     @contextmanager
-    def entered(self, netns: str) -> Iterator[None]:
+    def entered(self, way: Way) -> Iterator[None]:
         """See `NetPort.entered`."""
         from bpflens.engine.host import EngineHost
 
         task = self._task
-        there = EngineHost(task).node(netns)
-        if not isinstance(there, NetNs):
-            raise err(errno.EINVAL)
+        there = EngineHost(task).node(way.path)
+        if not isinstance(there, NetNs) or way.inode not in (0, there.inode):
+            raise err(errno.ESTALE)
         task.require(Cap.SYS_ADMIN)
         home, task.netns = task.netns, there
         try:

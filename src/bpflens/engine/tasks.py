@@ -133,6 +133,13 @@ class Task:
 
         return self.add(EngineHost(self).node(path), O_RDONLY)
 
+    def unlink(self, path: str) -> None:
+        """unlink(2) of a pin. Raises OSError."""
+        from bpflens.engine.bpffs import resolve
+
+        where, name = resolve(self, path.encode(errors="surrogateescape"), None)
+        where.unlink(name, self.creds)
+
     def add(self, node: Node, mode: int = O_RDWR) -> int:
         """A new fd on anything: a socket, a perf event, a file that means nothing to bpf(2)."""
         node.hold()
@@ -224,9 +231,11 @@ class Task:
         """The doors of the engine as this task sees it."""
         from bpflens.engine.bulk import EngineBulk
         from bpflens.engine.host import EngineHost
+        from bpflens.engine.mountport import EngineMounts
         from bpflens.engine.rtnetlink import EngineNet
 
-        return Doors(self, EngineHost(self), EngineNet(self), EngineBulk(self))
+        host = EngineHost(self)
+        return Doors(self, host, EngineNet(self), EngineMounts(self, host), EngineBulk(self))
 
     def capable(self, cap: int, userns: UserNs | None = None) -> bool:
         """Whether the policy lets this task do what needs `cap`, in a user namespace."""

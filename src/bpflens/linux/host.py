@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 
@@ -17,14 +18,18 @@ class LinuxHost:
     def __init__(self) -> None:
         self._fdinfo: dict[int, int] = {}
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int = 0) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
             if path.startswith(_BTF) and (whole := _mapped(fd)):
                 return whole
             pieces: list[bytes] = []
+            size = 0
             while chunk := os.read(fd, _CHUNK):
                 pieces.append(chunk)
+                size += len(chunk)
+                if most and size > most:
+                    raise OSError(errno.EFBIG, f"it has more than {most} bytes", path)
             return b"".join(pieces)
         finally:
             os.close(fd)
@@ -36,43 +41,12 @@ class LinuxHost:
     def readlink(self, path: str) -> str:
         return os.readlink(path)
 
-    def tree(self, path: str) -> list[tuple[str, int]]:
-        """See `HostPort.tree`.
-
-        A directory's link count says how many directories are in it (kernfs_iop_getattr() for
-        cgroups, as for most file systems): one that has none is not read.
-        """
-        found = [("", os.stat(path).st_ino)]
-        waiting = [""]
-        while waiting:
-            above = waiting.pop()
-            try:
-                entries = os.scandir(f"{path}/{above}")
-            except OSError:
-                if not above:
-                    raise
-                continue
-            inner: list[str] = []
-            with entries:
-                for entry in entries:
-                    if not entry.is_dir(follow_symlinks=False):
-                        continue
-                    name = f"{above}/{entry.name}" if above else entry.name
-                    try:
-                        status = entry.stat(follow_symlinks=False)
-                    except OSError:
-                        continue
-                    found.append((name, status.st_ino))
-                    if status.st_nlink != 2:
-                        inner.append(name)
-            waiting += reversed(inner)
-        return found
+    def identity(self, path: str) -> tuple[str, int]:
+        status = os.stat(path)
+        return f"{os.major(status.st_dev)}:{os.minor(status.st_dev)}", status.st_ino
 
     def open(self, path: str) -> int:
-        return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def unlink(self, path: str) -> None:
-        os.unlink(path)
+        return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
 
     def fdinfo(self, fd: int) -> bytes:
         """See `HostPort.fdinfo`.

@@ -10,6 +10,8 @@ from functools import cache
 from typing import TYPE_CHECKING
 
 from bpflens.abi.netlink import NLM_F_DUMP_INTR, NlMsgType, error_code, messages
+from bpflens.linux.foreign import Foreign
+from bpflens.port.doors import Way
 
 if TYPE_CHECKING:
     import ctypes
@@ -25,7 +27,8 @@ _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 class LinuxNet:
     """`NetPort` of the network namespace that this thread is in."""
 
-    def __init__(self) -> None:
+    def __init__(self, foreign: Foreign | None = None) -> None:
+        self._foreign = foreign or Foreign()
         self._entered = False
         self._sockets: dict[int, socket.socket] = {}
         """By protocol: those of the namespace that was entered, until it is left."""
@@ -66,15 +69,12 @@ class LinuxNet:
                 answers.append(message)
 
     @contextmanager
-    def entered(self, netns: str) -> Iterator[None]:
+    def entered(self, way: Way) -> Iterator[None]:
         """See `NetPort.entered`. setns(2) moves this thread alone. Needs CAP_SYS_ADMIN."""
         home = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            there = os.open(netns, os.O_RDONLY | os.O_CLOEXEC)
-            try:
+            with self._foreign.netns(way) as there:
                 _setns(there)
-            finally:
-                os.close(there)
             self._entered = True
             try:
                 yield

@@ -1,20 +1,16 @@
-"""Where objects are pinned: a walk over the bpffs mounts of our mount namespace."""
+"""Where objects are pinned in our mount namespace."""
 
 from __future__ import annotations
 
+from errno import EXDEV
 from typing import TYPE_CHECKING, NamedTuple
 
-from bpflens.abi.enums import MapFlag
-from bpflens.errors import SyscallError
-from bpflens.port import fdinfo
-from bpflens.port.calls import CallNotFound
-from bpflens.port.mountinfo import mounted
+from bpflens.port import mountinfo
+from bpflens.port.doors import Unread
+from bpflens.port.mountinfo import Mount, below
 
 if TYPE_CHECKING:
     from bpflens.model.system import System
-
-MAX_DEPTH = 32
-MAX_FILES = 100_000
 
 
 class Pins(NamedTuple):
@@ -24,77 +20,38 @@ class Pins(NamedTuple):
     errors: list[tuple[str, Exception]]
 
 
-def mounts(system: System, fstype: str) -> list[str]:
-    """Where file systems of a type are mounted, in order, and not covered by another mount."""
-    text = system.host.read("/proc/self/mountinfo")
-    return list(dict.fromkeys(each.path for each in mounted(text, fstype) if not each.covered))
+def mounts(system: System) -> list[Mount]:
+    """The bpffs mounts, in order. Raises OSError."""
+    text = system.host.read("/proc/self/mountinfo", mountinfo.LARGEST)
+    return mountinfo.mounts(text, "bpf", trusted=mountinfo.root_device(text))
 
 
 def find(system: System) -> Pins:
     """Every pinned program, map and link that this process can open."""
-    try:
-        return walk(system, mounts(system, "bpf"))
-    except OSError as error:
-        return Pins({}, [("/proc/self/mountinfo", error)])
-
-
-def walk(system: System, roots: list[str]) -> Pins:
-    """The same below these directories, wherever they are reached."""
     pins = Pins({}, [])
-    waiting = [(root, 0) for root in reversed(roots)]
-    files = 0
-    while waiting and files < MAX_FILES:
-        directory, depth = waiting.pop()
-        try:
-            entries = system.host.listdir(directory)
-        except OSError as error:
-            pins.errors.append((directory, error))
+    try:
+        found = mounts(system)
+    except OSError as error:
+        pins.errors.append(("/proc/self/mountinfo", error))
+        return pins
+    shown = {mount.device for mount in found if not mount.closed}
+    for mount in found:
+        if mount.closed:
+            if mount.device not in shown:  # else it is looked at elsewhere
+                pins.errors.append((mount.path, OSError(EXDEV, mount.closed)))
             continue
-        inner = []
-        for name, is_directory in entries:
-            path = f"{directory.rstrip('/')}/{name}"
-            if is_directory:
-                if depth < MAX_DEPTH:
-                    inner.append((path, depth + 1))
-                continue
-            files += 1
-            if _is_symlink(system, path):
-                continue  # iproute2 makes some; what they lead to is met by its own path
-            try:
-                key = _identify(system, path)
-            except CallNotFound:
-                continue  # unpinned since, or a file of the kernel's own that names no object
-            except OSError as error:
-                pins.errors.append((path, error))
-            else:
-                if key and path not in pins.paths.setdefault(key, []):
-                    pins.paths[key].append(path)
-        waiting += reversed(inner)
+        try:
+            read = system.doors.mounts.pins(system.doors.bpf, mount)
+        except OSError as error:
+            pins.errors.append((mount.path, error))
+            continue
+        for file in read.found:
+            path = below(mount, file.path)
+            pins.paths.setdefault((file.kind, file.id), []).append(path)
+        pins.errors.extend((below(mount, each.path), failure(each)) for each in read.unread)
     return pins
 
 
-def _is_symlink(system: System, path: str) -> bool:
-    """Whether it is a symbolic link, which holds nothing (bpf_symlink())."""
-    try:
-        system.host.readlink(path)
-    except OSError:
-        return False
-    return True
-
-
-def open_fd(system: System, path: str, write: bool = False) -> int:
-    """An fd of what is pinned at `path`; only for reading, where nobody wants to write."""
-    try:
-        return system.calls.obj_get(path, 0 if write else MapFlag.RDONLY)
-    except SyscallError as error:
-        if error.errno != 22:  # EINVAL: links take no flags (bpf_obj_get_user())
-            raise
-        return system.calls.obj_get(path)
-
-
-def _identify(system: System, path: str) -> tuple[str, int] | None:
-    fd = open_fd(system, path)
-    try:
-        return fdinfo.identify(system.host.fdinfo(fd))
-    finally:
-        system.calls.close(fd)
+def failure(unread: Unread) -> OSError:
+    """Why a part was not read, as the error that it is."""
+    return OSError(unread.errno, unread.why)

@@ -22,6 +22,7 @@ from bpflens.port.doors import Doors
 if TYPE_CHECKING:
     from bpflens.btf.parse import Btf
     from bpflens.model.kallsyms import Kallsyms
+    from bpflens.port.mountinfo import Mount
 
 
 class Kind(NamedTuple):
@@ -147,10 +148,13 @@ class System:
             except NotFound:
                 continue
 
-    def pinned(self, path: str, write: bool = False) -> Program | Map | Link:
-        """The program, map or link that is pinned at a path. Raises NotFound, Denied."""
+    def pinned(
+        self, path: str, write: bool = False, mount: Mount | None = None
+    ) -> Program | Map | Link:
+        """The program, map or link that is pinned at a path: of our mount namespace, or below a
+        mount of another. Raises NotFound, Denied."""
         try:
-            fd = pins.open_fd(self, path, write)
+            fd = self._pinned(path, write, mount)
         except CallNotFound as error:
             raise NotFound(f"nothing is pinned at {path}") from error
         except CallDenied as error:
@@ -171,6 +175,13 @@ class System:
             return Link(self, fd)
         self.calls.close(fd)
         raise NotFound(f"{path} holds a {kind or 'kind of object that bpflens does not know'}")
+
+    def _pinned(self, path: str, write: bool, mount: Mount | None) -> int:
+        if mount is None:
+            return self.calls.pinned(path, write)
+        fd = self.doors.mounts.get(self.doors.bpf, path, write, mount)
+        self.calls.opened.add(fd)
+        return fd
 
     def pins(self) -> pins.Pins:
         """Where objects are pinned, in the mount namespace of this process."""

@@ -27,7 +27,7 @@ from bpflens.abi.attrs import (
     ProgLoad,
     RawTracepointOpen,
 )
-from bpflens.abi.enums import Cmd
+from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.abi.infos import BtfInfo, ProgInfo
 from bpflens.abi.record import Record
 from bpflens.errors import ENOTSUPP, BpflensError, Denied, NotFound, SyscallError, Unsupported
@@ -360,6 +360,15 @@ class Calls:
         fd = self.call(Cmd.OBJ_GET, ObjPath(pathname=mem.pin(name), file_flags=flags), mem)
         self.opened.add(fd)
         return fd
+
+    def pinned(self, path: str, write: bool = False) -> int:
+        """An fd of what is pinned at a path; only for reading, unless `write`."""
+        try:
+            return self.obj_get(path, 0 if write else MapFlag.RDONLY)
+        except SyscallError as error:
+            if error.errno != errno.EINVAL:  # links take no flags (bpf_obj_get_user())
+                raise
+            return self.obj_get(path)
 
     def prog_attach(self, attr: ProgAttach) -> None:
         """Attach a program. PROG_ATTACH."""

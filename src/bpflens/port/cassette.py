@@ -15,18 +15,17 @@ import gzip
 import json
 import os
 import sys
-from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
 
 from bpflens.abi.attrs import ATTRS
 from bpflens.abi.enums import AttachType, Cmd
-from bpflens.abi.rows import FOLLOWS, FileRow
-from bpflens.errors import BpflensError, Unsupported
-from bpflens.port import fdinfo, spell
-from bpflens.port.doors import BpfPort, BulkPort, Clock, Doors, HostPort, NetPort, Rows
+from bpflens.port import spell
+from bpflens.port.doors import (
+    Doors,
+)
 from bpflens.port.memory import Memory
 
 FORMAT = "bpflens-cassette/1"
@@ -155,10 +154,19 @@ class Recorder:
         """The network namespace that was entered, as part of what is asked."""
         self._words: dict[str, str] = {}
         self._answers: dict[str, list[Answer]] = {}
+        from bpflens.port.recorded import (
+            RecordedBpf,
+            RecordedBulk,
+            RecordedHost,
+            RecordedMounts,
+            RecordedNet,
+        )
+
         self.doors = Doors(
             RecordedBpf(inner.bpf, self),
             RecordedHost(inner.host, self),
             RecordedNet(inner.net, self),
+            RecordedMounts(inner.mounts, inner.bpf, self),
             RecordedBulk(inner.bulk, inner.bpf, self) if inner.bulk else None,
         )
 
@@ -209,171 +217,3 @@ class Recorder:
             # mtime 0: the same recording is the same file
             file.write(gzip.compress(text, mtime=0) if path.endswith(".gz") else text)
         os.replace(unfinished, path)
-
-
-class RecordedBpf:
-    """bpf(2) through a recorder."""
-
-    def __init__(self, inner: BpfPort, recorder: Recorder) -> None:
-        self._inner = inner
-        self._recorder = recorder
-
-    def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
-        fds = self._recorder.fds
-        asked = request(cmd, attr, size, mem, fds, self._recorder.where)
-        before = [bytes(buffer) for buffer in asked.buffers]
-        answer: Answer = {}
-        try:
-            result = self._inner.bpf(cmd, attr, size, mem)
-            if cmd in GIVES_FD:
-                fds[result] = answer["fd"] = self._name(result) or asked.key
-            else:
-                answer["value"] = result
-            return result
-        except OSError as error:
-            answer["errno"] = error.errno
-            raise
-        finally:
-            after = [bytearray(mem.read(attr, size)), *asked.buffers[1:]]
-            out = [changes(old, new) for old, new in zip(before, after, strict=True)]
-            if any(out):
-                answer["out"] = out
-            self._recorder.keep(asked.key, asked.words, answer)
-
-    def _name(self, fd: int) -> str:
-        """The object behind a new fd, so that it is the same by whichever way it was opened."""
-        try:
-            kind, id = fdinfo.identify(self._recorder.host.fdinfo(fd)) or ("", 0)
-        except OSError:
-            return ""
-        return f"{kind} {id}" if kind else ""
-
-    def close(self, fd: int) -> None:
-        self._recorder.fds.pop(fd, None)
-        self._inner.close(fd)
-
-
-class RecordedHost:
-    """The host's files through a recorder."""
-
-    def __init__(self, inner: HostPort, recorder: Recorder) -> None:
-        self._inner = inner
-        self._recorder = recorder
-
-    def read(self, path: str) -> bytes:
-        return self._recorder.ask(f"read {path}", lambda: self._inner.read(path), bytes.hex)
-
-    def listdir(self, path: str) -> list[tuple[str, bool]]:
-        def listed() -> list[tuple[str, bool]]:
-            names = self._inner.listdir(path)
-            if path != f"/proc/{self._recorder.pid}/fd":
-                return names
-            return [(name, folder) for name, folder in names if name not in self._ours()]
-
-        return self._recorder.ask(f"listdir {path}", listed, list)
-
-    def _ours(self) -> set[str]:
-        """The fds by which we look: who looks at the recording has others."""
-        return {str(fd) for fd in self._recorder.fds}
-
-    def readlink(self, path: str) -> str:
-        if path == "/proc/self":
-            return self._inner.readlink(path)  # who looks at the recording is another
-        return self._recorder.ask(f"readlink {path}", lambda: self._inner.readlink(path), str)
-
-    def tree(self, path: str) -> list[tuple[str, int]]:
-        return self._recorder.ask(f"tree {path}", lambda: self._inner.tree(path), list)
-
-    def open(self, path: str) -> int:
-        fd = self._recorder.ask(f"open {path}", lambda: self._inner.open(path), lambda _: 0)
-        self._recorder.fds[fd] = f"path {path}"
-        return fd
-
-    def unlink(self, path: str) -> None:
-        self._inner.unlink(path)
-
-    def fdinfo(self, fd: int) -> bytes:
-        key = f"fdinfo {self._recorder.fds.get(fd, fd)}"
-        return self._recorder.ask(key, lambda: self._inner.fdinfo(fd), bytes.hex)
-
-    def clock(self) -> Clock:
-        return self._recorder.ask("clock", self._inner.clock, list)
-
-    def close(self) -> None:
-        self._inner.close()
-
-
-class RecordedNet:
-    """Netlink through a recorder."""
-
-    def __init__(self, inner: NetPort, recorder: Recorder) -> None:
-        self._inner = inner
-        self._recorder = recorder
-
-    def dump(self, protocol: int, request: bytes) -> list[bytes]:
-        return self._recorder.ask(
-            f"netlink {protocol} {request.hex()}{self._recorder.where}",
-            lambda: self._inner.dump(protocol, request),
-            lambda messages: [message.hex() for message in messages],
-        )
-
-    @contextmanager
-    def entered(self, netns: str) -> Iterator[None]:
-        inside = self._inner.entered(netns)
-        self._recorder.ask(f"setns {netns}", inside.__enter__, lambda _: 0)
-        before, self._recorder.where = self._recorder.where, f" in {netns}"
-        try:
-            yield
-        finally:
-            self._recorder.where = before
-            inside.__exit__(None, None, None)
-
-
-def _without(data: bytes, ours: Collection[tuple[int, int]]) -> bytes:
-    """Rows of files without those of these fds, by which we look."""
-    kept, at = bytearray(), 0
-    while at < len(data):
-        row = FileRow.decode(data[at : at + FileRow.__size__])
-        end = at + FileRow.__size__ + FOLLOWS.get(row.kind, 0)
-        if (row.pid, row.fd) not in ours:
-            kept += data[at:end]
-        at = end
-    return bytes(kept)
-
-
-class RecordedBulk:
-    """Bulk reads through a recorder.
-
-    What other calls tell too is left to them. The calls that a bulk read takes are not kept.
-    """
-
-    def __init__(self, inner: BulkPort, bpf: BpfPort, recorder: Recorder) -> None:
-        self._inner = inner
-        self._bpf = bpf
-        self._recorder = recorder
-
-    def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
-        raise Unsupported("a recording keeps what the plain calls tell")
-
-    def files(self, bpf: BpfPort, keep: str | None) -> Rows:
-        def others() -> Rows:
-            rows = self._inner.files(self._bpf, keep)
-            ours = {(self._recorder.pid, fd) for fd in self._recorder.fds}
-            return rows._replace(data=_without(rows.data, ours))
-
-        return self._rows("bulk files", others)
-
-    def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
-        return self._rows("bulk cgroups", lambda: self._inner.cgroups(self._bpf, keep))
-
-    def tasks(self, bpf: BpfPort, keep: str | None) -> Rows:
-        return self._rows("bulk tasks", lambda: self._inner.tasks(self._bpf, keep))
-
-    def _rows(self, key: str, read: Callable[[], Rows]) -> Rows:
-        try:
-            rows = read()
-        except BpflensError as error:
-            self._recorder.keep(key, key, {"refused": str(error)})
-            raise
-        self._recorder.keep(key, key, {"value": [rows.data.hex(), rows.reader]})
-        return rows

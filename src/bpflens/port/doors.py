@@ -1,4 +1,4 @@
-"""What a kernel offers its callers: three small doors, and for some kernels a fourth.
+"""What a kernel offers its callers: four small doors, and for some kernels a fifth.
 
 Every kernel (Linux, the engine, a replay) and every wrapper around one (tracer, recorder, fault
 injection) is a set of objects of these shapes. Failures are plain `OSError`, as a system call
@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from typing import NamedTuple, Protocol
 
 from bpflens.port.memory import Memory
+from bpflens.port.mountinfo import Mount
 
 
 class BpfPort(Protocol):
@@ -37,10 +38,15 @@ class Clock(NamedTuple):
 
 
 class HostPort(Protocol):
-    """The files in which a kernel tells more than bpf(2) does: procfs, sysfs, bpffs."""
+    """The files in which a kernel tells more than bpf(2) does: procfs, sysfs.
 
-    def read(self, path: str) -> bytes:
-        """The whole content of a file. Raises OSError."""
+    Paths are those of our own mount namespace, on file systems that root alone mounts. What lies on
+    a mount that others may have made is reached by `MountPort`.
+    """
+
+    def read(self, path: str, most: int = 0) -> bytes:
+        """The whole content of a file. Raises OSError; EFBIG for one of more than `most` bytes (0:
+        no limit)."""
         ...
 
     def listdir(self, path: str) -> list[tuple[str, bool]]:
@@ -51,21 +57,16 @@ class HostPort(Protocol):
         """Where a symbolic link points. Raises OSError."""
         ...
 
-    def tree(self, path: str) -> list[tuple[str, int]]:
-        """The directory `path` (as the empty name) and every one below it, by its path from there,
-        with its inode number; parents first. One that vanishes meanwhile is left out. Raises
-        OSError for `path` itself."""
+    def identity(self, path: str) -> tuple[str, int]:
+        """The device (`major:minor`) and the inode number of what a path leads to. Raises
+        OSError."""
         ...
 
     def open(self, path: str) -> int:
-        """An fd of a directory or of a namespace's file, for a call that takes one; read-only.
+        """An fd of a device or of our own namespace, for a call that takes one; read-only.
 
         `BpfPort.close` closes it. Raises OSError.
         """
-        ...
-
-    def unlink(self, path: str) -> None:
-        """Remove a pin. Raises OSError."""
         ...
 
     def fdinfo(self, fd: int) -> bytes:
@@ -81,6 +82,102 @@ class HostPort(Protocol):
         ...
 
 
+class PinFile(NamedTuple):
+    """A file of a bpffs, and the object that it pins."""
+
+    path: str
+    """Below the directory that is mounted; where a path was given: that."""
+    kind: str
+    """As `port.fdinfo.identify` has it: `program`, `map`, `link`."""
+    id: int
+    device: str
+    """Of the file system, `major:minor`; with `inode` it is the same by whatever path."""
+    inode: int
+    folder: int
+    """The inode number of its directory: hard links of one file have the same `inode`."""
+
+    @property
+    def name(self) -> str:
+        """Its name in its directory."""
+        return self.path.rstrip("/").rpartition("/")[2]
+
+    def is_same_pin(self, other: PinFile) -> bool:
+        """Whether both are one entry of one directory, by whatever paths."""
+        return self[3:] == other[3:] and self.name == other.name
+
+
+class Unread(NamedTuple):
+    """A part of a bpffs that was not read."""
+
+    path: str
+    """Below the directory that is mounted; empty: all of it."""
+    errno: int
+    """0: a limit was reached."""
+    why: str
+
+
+class PinFiles(NamedTuple):
+    """The pins of a bpffs, and what was not read."""
+
+    found: list[PinFile]
+    unread: list[Unread]
+
+
+class MountPort(Protocol):
+    """Mounted file systems of the types bpf and cgroup2, in whichever mount namespace.
+
+    A user may own directories of a bpffs, mount what he likes in a mount namespace of his own, and
+    change both while they are read. So a mount is given as mountinfo has it; that it is the one
+    which is reached is checked, no symbolic link is followed, no other mount is entered, and
+    nothing that may not answer is waited for. Where this cannot be: OSError, whose words say why.
+    """
+
+    def pins(self, bpf: BpfPort, mount: Mount) -> PinFiles:
+        """Every file of a bpffs that pins an object, sorted by path within a directory.
+
+        `bpf` is the door beside this one, through which each is opened. Raises OSError for the
+        mount itself.
+        """
+        ...
+
+    def pin(self, bpf: BpfPort, path: str, mount: Mount | None = None) -> PinFile:
+        """What is pinned at a path below a mount; without one, at a path of our own mount namespace
+        that the user gave, whose directories may be reached by symbolic links. Raises OSError:
+        ELOOP for a symbolic link, EINVAL for what is not in a bpffs."""
+        ...
+
+    def get(self, bpf: BpfPort, path: str, write: bool, mount: Mount) -> int:
+        """OBJ_GET of a path below a mount: an fd that `BpfPort.close` closes. Raises OSError."""
+        ...
+
+    def unpin(self, bpf: BpfPort, seen: PinFile, mount: Mount | None = None) -> None:
+        """Remove the pin that `pin` found; ESTALE where another file or object is there now. Raises
+        OSError."""
+        ...
+
+    def tree(self, mount: Mount) -> list[tuple[str, int]]:
+        """The directory that is mounted (as the empty name) and every one below it, by its path
+        from there, with its inode number; parents first. One that vanishes meanwhile is left out.
+        Raises OSError for the mount itself."""
+        ...
+
+    def folder(self, mount: Mount, path: str) -> int:
+        """A readable fd of a directory below a mount, which `BpfPort.close` closes. Raises OSError:
+        ENOENT where it is gone."""
+        ...
+
+
+class Way(NamedTuple):
+    """A file that stands for a network namespace."""
+
+    path: str
+    """`/proc/812/ns/net`, `/run/netns/blue`, `/proc/812/fd/5`."""
+    inode: int = 0
+    """The namespace; 0: whichever it is."""
+    mount: Mount | None = None
+    """The mount by which, where it is one."""
+
+
 class NetPort(Protocol):
     """Netlink requests."""
 
@@ -91,9 +188,9 @@ class NetPort(Protocol):
         """
         ...
 
-    def entered(self, netns: str) -> AbstractContextManager[None]:
+    def entered(self, way: Way) -> AbstractContextManager[None]:
         """While this lasts, every call through the doors beside this one is made in the network
-        namespace that a file stands for (/proc/PID/ns/net). Raises OSError."""
+        namespace that a file stands for. Raises OSError; ESTALE where the file is another now."""
         ...
 
 
@@ -140,4 +237,5 @@ class Doors(NamedTuple):
     bpf: BpfPort
     host: HostPort
     net: NetPort
+    mounts: MountPort
     bulk: BulkPort | None = None

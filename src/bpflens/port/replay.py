@@ -16,8 +16,9 @@ from bpflens.abi.attrs import MapById
 from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.errors import CassetteMiss, FormatError, Unsupported
 from bpflens.port.cassette import BY_NAME, FORMAT, Answer, request
-from bpflens.port.doors import BpfPort, Clock, Doors, Rows
+from bpflens.port.doors import BpfPort, Clock, Doors, PinFile, PinFiles, Rows, Unread, Way
 from bpflens.port.memory import Memory
+from bpflens.port.mountinfo import Mount, below
 
 MAX_FILE = 1 << 30
 
@@ -54,6 +55,7 @@ class Replay:
             ReplayedBpf(self),
             ReplayedHost(self),
             ReplayedNet(self),
+            ReplayedMounts(self),
             ReplayedBulk(self) if bulk else None,
         )
 
@@ -133,7 +135,7 @@ class ReplayedHost:
     def __init__(self, replay: Replay) -> None:
         self._replay = replay
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int = 0) -> bytes:
         with _sound(self._replay.path):
             return bytes.fromhex(self._replay.value(f"read {path}"))
 
@@ -145,17 +147,15 @@ class ReplayedHost:
         with _sound(self._replay.path):
             return str(self._replay.value(f"readlink {path}"))
 
-    def tree(self, path: str) -> list[tuple[str, int]]:
+    def identity(self, path: str) -> tuple[str, int]:
         with _sound(self._replay.path):
-            return [(str(name), int(inode)) for name, inode in self._replay.value(f"tree {path}")]
+            device, inode = self._replay.value(f"identity {path}")
+            return str(device), int(inode)
 
     def open(self, path: str) -> int:
         with _sound(self._replay.path):
             self._replay.value(f"open {path}")
         return self._replay.new_fd(f"path {path}")
-
-    def unlink(self, path: str) -> None:
-        raise Unsupported(f"{self._replay.path} is a recording: it can be looked at, not changed")
 
     def fdinfo(self, fd: int) -> bytes:
         with _sound(self._replay.path):
@@ -181,13 +181,56 @@ class ReplayedNet:
             return [bytes.fromhex(message) for message in self._replay.value(key)]
 
     @contextmanager
-    def entered(self, netns: str) -> Iterator[None]:
-        self._replay.value(f"setns {netns}")
-        before, self._replay.where = self._replay.where, f" in {netns}"
+    def entered(self, way: Way) -> Iterator[None]:
+        self._replay.value(f"setns {way.path}")
+        before, self._replay.where = self._replay.where, f" in {way.path}"
         try:
             yield
         finally:
             self._replay.where = before
+
+
+class ReplayedMounts:
+    """Mounts from a recording."""
+
+    def __init__(self, replay: Replay) -> None:
+        self._replay = replay
+
+    def pins(self, bpf: BpfPort, mount: Mount) -> PinFiles:
+        with _sound(self._replay.path):
+            found, unread = self._replay.value(f"pins {mount.reach}")
+            return PinFiles([_pin(each) for each in found], [_unread(*each) for each in unread])
+
+    def pin(self, bpf: BpfPort, path: str, mount: Mount | None = None) -> PinFile:
+        with _sound(self._replay.path):
+            return _pin(self._replay.value(f"pin {below(mount, path)}"))
+
+    def get(self, bpf: BpfPort, path: str, write: bool, mount: Mount) -> int:
+        with _sound(self._replay.path):
+            return self._replay.new_fd(str(self._replay.value(f"get {below(mount, path)}")))
+
+    def unpin(self, bpf: BpfPort, seen: PinFile, mount: Mount | None = None) -> None:
+        raise Unsupported(f"{self._replay.path} is a recording: it can be looked at, not changed")
+
+    def tree(self, mount: Mount) -> list[tuple[str, int]]:
+        with _sound(self._replay.path):
+            value = self._replay.value(f"tree {mount.reach}")
+            return [(str(name), int(inode)) for name, inode in value]
+
+    def folder(self, mount: Mount, path: str) -> int:
+        where = below(mount, path)
+        with _sound(self._replay.path):
+            self._replay.value(f"open {where}")
+        return self._replay.new_fd(f"path {where}")
+
+
+def _pin(value: Any) -> PinFile:
+    path, kind, id, device, inode, folder = value
+    return PinFile(str(path), str(kind), int(id), str(device), int(inode), int(folder))
+
+
+def _unread(path: object, code: Any, why: object) -> Unread:
+    return Unread(str(path), int(code), str(why))
 
 
 class ReplayedBulk:

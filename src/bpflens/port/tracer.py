@@ -8,8 +8,21 @@ from typing import TypeVar
 
 from bpflens.errors import BpflensError
 from bpflens.port import spell
-from bpflens.port.doors import BpfPort, BulkPort, Clock, Doors, HostPort, NetPort, Rows
+from bpflens.port.doors import (
+    BpfPort,
+    BulkPort,
+    Clock,
+    Doors,
+    HostPort,
+    MountPort,
+    NetPort,
+    PinFile,
+    PinFiles,
+    Rows,
+    Way,
+)
 from bpflens.port.memory import Memory
+from bpflens.port.mountinfo import Mount, below
 
 Write = Callable[[str], None]
 T = TypeVar("T")
@@ -21,6 +34,7 @@ def traced(doors: Doors, write: Write) -> Doors:
         TracedBpf(doors.bpf, write),
         TracedHost(doors.host, write),
         TracedNet(doors.net, write),
+        TracedMounts(doors.mounts, write),
         TracedBulk(doors.bulk, write) if doors.bulk else None,
     )
 
@@ -55,8 +69,8 @@ class TracedHost:
         self._inner = inner
         self._write = write
 
-    def read(self, path: str) -> bytes:
-        return _told(self._write, f'read("{path}")', lambda: self._inner.read(path), _bytes)
+    def read(self, path: str, most: int = 0) -> bytes:
+        return _told(self._write, f'read("{path}")', lambda: self._inner.read(path, most), _bytes)
 
     def listdir(self, path: str) -> list[tuple[str, bool]]:
         return _told(self._write, f'listdir("{path}")', lambda: self._inner.listdir(path), _names)
@@ -64,14 +78,16 @@ class TracedHost:
     def readlink(self, path: str) -> str:
         return _told(self._write, f'readlink("{path}")', lambda: self._inner.readlink(path), str)
 
-    def tree(self, path: str) -> list[tuple[str, int]]:
-        return _told(self._write, f'tree("{path}")', lambda: self._inner.tree(path), _names)
+    def identity(self, path: str) -> tuple[str, int]:
+        return _told(
+            self._write,
+            f'stat("{path}")',
+            lambda: self._inner.identity(path),
+            lambda found: f"device {found[0]} inode {found[1]}",
+        )
 
     def open(self, path: str) -> int:
         return _told(self._write, f'open("{path}")', lambda: self._inner.open(path), str)
-
-    def unlink(self, path: str) -> None:
-        _told(self._write, f'unlink("{path}")', lambda: self._inner.unlink(path), lambda _: "0")
 
     def fdinfo(self, fd: int) -> bytes:
         return _told(self._write, f"fdinfo({fd})", lambda: self._inner.fdinfo(fd), _bytes)
@@ -98,9 +114,60 @@ class TracedNet:
             lambda answers: f"{len(answers)} messages",
         )
 
-    def entered(self, netns: str) -> AbstractContextManager[None]:
-        self._write(f'setns("{netns}")')
-        return self._inner.entered(netns)
+    def entered(self, way: Way) -> AbstractContextManager[None]:
+        self._write(f'setns("{way.path}")')
+        return self._inner.entered(way)
+
+
+class TracedMounts:
+    """Tells what is done below a mount; the bpf(2) calls that it takes are told before."""
+
+    def __init__(self, inner: MountPort, write: Write) -> None:
+        self._inner = inner
+        self._write = write
+
+    def pins(self, bpf: BpfPort, mount: Mount) -> PinFiles:
+        return _told(
+            self._write,
+            f'pins("{mount.reach}")',
+            lambda: self._inner.pins(bpf, mount),
+            lambda read: f"{len(read.found)} pins",
+        )
+
+    def pin(self, bpf: BpfPort, path: str, mount: Mount | None = None) -> PinFile:
+        return _told(
+            self._write,
+            f'pin("{below(mount, path)}")',
+            lambda: self._inner.pin(bpf, path, mount),
+            lambda found: f"{found.kind} {found.id}",
+        )
+
+    def get(self, bpf: BpfPort, path: str, write: bool, mount: Mount) -> int:
+        return _told(
+            self._write,
+            f'get("{below(mount, path)}")',
+            lambda: self._inner.get(bpf, path, write, mount),
+            str,
+        )
+
+    def unpin(self, bpf: BpfPort, seen: PinFile, mount: Mount | None = None) -> None:
+        _told(
+            self._write,
+            f'unlink("{below(mount, seen.path)}")',
+            lambda: self._inner.unpin(bpf, seen, mount),
+            lambda _: "0",
+        )
+
+    def tree(self, mount: Mount) -> list[tuple[str, int]]:
+        return _told(self._write, f'tree("{mount.reach}")', lambda: self._inner.tree(mount), _names)
+
+    def folder(self, mount: Mount, path: str) -> int:
+        return _told(
+            self._write,
+            f'open("{below(mount, path)}")',
+            lambda: self._inner.folder(mount, path),
+            str,
+        )
 
 
 class TracedBulk:

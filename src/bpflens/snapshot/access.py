@@ -176,7 +176,7 @@ def _kernel_btf(system: System) -> Check:
 
 def _pins(system: System) -> Check:
     try:
-        mounts = pins.mounts(system, "bpf")
+        mounts = [mount.path for mount in pins.mounts(system)]
     except OSError:
         return _check("pins", None, "/proc/self/mountinfo cannot be read", _MOUNT_PROC)
     if not mounts:

@@ -10,11 +10,12 @@ from bpflens.abi.enums import LinkType
 from bpflens.attach import sockets
 from bpflens.attach.networks import Device
 from bpflens.attach.pairs import pairs
-from bpflens.attach.places import Mount, Netns, Places
+from bpflens.attach.places import Netns, Places
 from bpflens.errors import Denied
 from bpflens.model.link import LinkFacts
 from bpflens.model.parts import Missing, Part
 from bpflens.model.system import System
+from bpflens.port.mountinfo import Mount
 from bpflens.snapshot.attachments import Attachments
 from bpflens.snapshot.btf import BtfLook
 from bpflens.snapshot.graph import OBJECTS, PLACES, PREFIXES, Edge, Graph, Node, graph

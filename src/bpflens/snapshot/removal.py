@@ -3,12 +3,16 @@ whom."""
 
 from __future__ import annotations
 
+import errno
 from typing import NamedTuple
 
 from bpflens.abi.enums import LinkType
+from bpflens.attach.pins import place
+from bpflens.errors import BpflensError, Denied, NotFound, Refused
 from bpflens.model.link import Link
-from bpflens.model.map import Map
-from bpflens.model.program import Program
+from bpflens.model.system import System
+from bpflens.port.doors import PinFile
+from bpflens.port.mountinfo import Mount
 from bpflens.snapshot.holders import Held, Holders
 from bpflens.snapshot.links import LinkLook, LinkRecord
 
@@ -61,22 +65,42 @@ def of_link(look: LinkLook, record: LinkRecord) -> Removal:
     )
 
 
-def of_pin(look: LinkLook, path: str, found: Program | Map | Link) -> Removal:
-    """What it means to take a pin away. Closes the object, which must not count as a holder."""
-    with found:
+class Pinned(NamedTuple):
+    """A pin that was looked at, and where."""
+
+    file: PinFile
+    mount: Mount | None
+    words: str
+    """Its path, as the list of pins has it."""
+
+
+def of_pin(look: LinkLook, path: str) -> tuple[Pinned, Removal]:
+    """What it means to take a pin away. Raises NotFound, Denied, Refused, OSError."""
+    system, places = look.places.system, look.places
+    where = place(places, path)
+    try:
+        file = system.doors.mounts.pin(system.doors.bpf, where.path, where.mount)
+    except OSError as error:
+        raise _not_a_pin(path, error) from error
+    with system.pinned(where.path, mount=where.mount) as found:
         kind, id = found.kind, found.id
+        if (kind, id) != (file.kind, file.id):
+            raise Refused(f"{path} is the pin of {kind} {id} since: nothing was changed")
         prog_id = None
         if isinstance(found, Link):
             record = look.record(found.info())
             words, prog_id = link_words(record), record.prog_id
         else:
             words = f"{kind} {id} {found.name}".rstrip()
-    holders = Holders(look.places)
+    # The object is closed: we are no holder.
+    holders = Holders(places)
     held = holders.of(kind, id)
-    rest = [each for each in held.holders if each.path != path]
-    return Removal(
+    known = places.pins.same(file)
+    pinned = Pinned(file, where.mount, known.words if known else path)
+    rest = [each for each in held.holders if (each.how, each.words) != ("pin", pinned.words)]
+    return pinned, Removal(
         "unpin",
-        path,
+        pinned.words,
         kind,
         id,
         words,
@@ -84,6 +108,24 @@ def of_pin(look: LinkLook, path: str, found: Program | Map | Link) -> Removal:
         prog_id,
         None if prog_id is None else holders.of("program", prog_id),
     )
+
+
+def unpin(system: System, pinned: Pinned) -> None:
+    """Take a pin away, unless another file or object is there since. Raises Refused, Denied."""
+    try:
+        system.doors.mounts.unpin(system.doors.bpf, pinned.file, pinned.mount)
+    except OSError as error:
+        raise _not_a_pin(pinned.words, error) from error
+
+
+def _not_a_pin(path: str, error: OSError) -> BpflensError:
+    words = f"{path}: {error.strerror}"
+    match error.errno:
+        case errno.ENOENT:
+            return NotFound(f"nothing is pinned at {path}")
+        case errno.EACCES | errno.EPERM:
+            return Denied(words, "write permission on the directory and the file")
+    return Refused(f"{words}: nothing was changed")
 
 
 def link_words(record: LinkRecord) -> str:

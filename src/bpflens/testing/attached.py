@@ -64,7 +64,8 @@ class Attached:
         for mntns in reversed([self._looker.mntns, *spaces]):  # the looker's names come first
             for path, mount in reversed(mntns.mounts.items()):
                 if isinstance(mount.node, NetNs):
-                    yield mount.node, path.removeprefix("/run/netns/")
+                    elsewhere = "" if mntns is self._looker.mntns else f"@{mntns.inode}"
+                    yield mount.node, path.removeprefix("/run/netns/") + elsewhere
 
     def _add(self, shown: bool, kind: str, prog: Prog | None, target: str) -> None:
         if prog:

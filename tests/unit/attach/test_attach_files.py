@@ -14,7 +14,7 @@ from bpflens.abi.rows import EventRow, FileKind, FileRow, SocketRow
 from bpflens.attach import pins, sockets
 from bpflens.attach.everything import find
 from bpflens.attach.files import OpenFile, _decoded
-from bpflens.attach.places import Mount, Places
+from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 from bpflens.engine.creds import Creds
 from bpflens.engine.engine import Engine
@@ -27,6 +27,7 @@ from bpflens.port.calls import Calls
 from bpflens.port.cassette import Recorder
 from bpflens.port.doors import Doors, HostPort, Rows
 from bpflens.port.memory import Memory
+from bpflens.port.mountinfo import Mount
 from bpflens.port.replay import Replay
 from bpflens.snapshot.holders import Holders
 from bpflens.testing.builders import map as new_map
@@ -90,9 +91,9 @@ class Hiding:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._host, name)
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int = 0) -> bytes:
         hiding = b"22 21 0:5 / /proc rw - proc proc rw,hidepid=invisible\n"
-        return hiding if path == "/proc/self/mountinfo" else self._host.read(path)
+        return hiding if path == "/proc/self/mountinfo" else self._host.read(path, most)
 
     def listdir(self, path: str) -> list[tuple[str, bool]]:
         found = self._host.listdir(path)
@@ -216,7 +217,7 @@ def test_a_device_elsewhere_has_its_namespace_once() -> None:
 
 def test_a_file_system_is_walked_once_and_as_a_whole() -> None:
     def mount(device: str, root: str, mntns: int = 1) -> Mount:
-        return Mount("bpf", device, root, f"/at{root}", mntns, f"/reach{mntns}{root}")
+        return Mount("bpf", device, root, f"/at{root}", mntns=mntns, before=f"/reach{mntns}")
 
     part, whole, other = mount("0:5", "/sub"), mount("0:5", "/", 2), mount("0:6", "/sub")
     again, beside = mount("0:5", "/", 3), mount("0:6", "/subway")
@@ -228,7 +229,7 @@ def test_pins_that_another_mount_covers_are_told_as_unseen() -> None:
     (mount,) = (each for each in places.mounts if each.kind == "bpf")
     places.mounts.append(mount._replace(device="0:99", covered=True))
     told = [f"{what}: {why}" for what, why in pins.read(places).unseen]
-    assert told == [f"pins below {mount.path}: unsupported: another mount covers them"]
+    assert told == [f"pins below {mount.path}: unsupported: another mount covers it"]
 
 
 def test_a_system_does_not_find_the_fds_by_which_it_looks() -> None:

@@ -11,7 +11,7 @@ from bpflens.abi.rows import TaskRow
 from bpflens.attach import pins
 from bpflens.attach.everything import find
 from bpflens.attach.pins import Pins
-from bpflens.attach.places import Closed, Mount, Places
+from bpflens.attach.places import Closed, Places
 from bpflens.attach.processes import Process
 from bpflens.attach.record import Failure
 from bpflens.engine.creds import Cap, Creds
@@ -22,6 +22,7 @@ from bpflens.model.system import System
 from bpflens.port.calls import Calls
 from bpflens.port.cassette import Recorder
 from bpflens.port.doors import Doors
+from bpflens.port.mountinfo import Mount
 from bpflens.port.replay import Replay
 from bpflens.testing.builders import map as new_map
 from bpflens.testing.builders import program
@@ -103,7 +104,7 @@ def test_a_network_namespace_that_only_it_is_in_cannot_be_entered() -> None:
 
 def test_one_that_is_unmounted_meanwhile_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     places = Host().places()
-    mount = Mount("nsfs", "0:4", "net:[77]", "/run/netns/x", 1, "/proc/1/root/run/netns/x")
+    mount = Mount("nsfs", "0:4", "net:[77]", "/run/netns/x", mntns=1, before="/proc/1/root")
     told = iter([Closed([mount], []), Closed([], [])])
     monkeypatch.setattr(places, "_closed", lambda: next(told))
     assert places.closed_netns == []
@@ -117,8 +118,8 @@ def test_its_mounts_tell_whether_it_sees_pins_that_we_do_not(bulk: bool) -> None
     host.shy.mount_bpffs("/run/bpf")
     Calls(host.shy).obj_pin(new_map(Calls(host.shy), MapType.HASH), "/run/bpf/kept")
     ((what, reason),) = host.places(bulk).pins.unseen
-    where = f" (mount namespace {mntns})" if bulk else ""
-    assert what == f"pins below /run/bpf of hidden processes{where}"
+    where = f"@{mntns}" if bulk else ""
+    assert what == f"pins below /run/bpf{where} of hidden processes"
     assert str(reason).startswith("denied: ")
 
 

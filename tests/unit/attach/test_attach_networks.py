@@ -19,7 +19,7 @@ from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 from bpflens.model.system import System
 from bpflens.port.cassette import Recorder
-from bpflens.port.doors import Doors, NetPort
+from bpflens.port.doors import Doors, NetPort, Way
 from bpflens.port.faults import Fault, FaultyBpf
 from bpflens.port.replay import Replay
 from bpflens.testing.builders import program
@@ -101,11 +101,11 @@ class Watched:
             raise PermissionError(errno.EPERM, os.strerror(errno.EPERM))
         return self.inner.dump(protocol, request)
 
-    def entered(self, netns: str) -> AbstractContextManager[None]:
-        self.entered_.append(netns)
-        if netns in self.refused:
-            raise OSError(self.refused[netns], os.strerror(self.refused[netns]))
-        return self.inner.entered(netns)
+    def entered(self, way: Way) -> AbstractContextManager[None]:
+        self.entered_.append(way.path)
+        if way.path in self.refused:
+            raise OSError(self.refused[way.path], os.strerror(self.refused[way.path]))
+        return self.inner.entered(way)
 
 
 def watched(bench: EngineBench) -> tuple[Watched, Doors]:
@@ -152,7 +152,9 @@ def test_a_namespace_that_may_not_be_entered_is_a_failure_and_the_rest_stands(
 ) -> None:
     some(bench)
     net, doors = watched(bench)
-    net.refused = {"/run/netns/blue": errno.EPERM}
+    with System(doors) as system:
+        ways = next(each.ways for each in Places(system).netns if each.name == "blue")
+    net.refused = {way.path: errno.EPERM for way in ways}
     found, failures = look(doors)
     assert [(each.kind, each.target) for each in failures] == [("network", "netns blue")]
     told = {each.kind: each.target for each in found if each.via != "link"}
@@ -178,7 +180,7 @@ def test_one_process_of_a_namespace_may_end_while_others_are_in_it(bench: Engine
     with System(doors) as system:
         places = Places(system)
         (other,) = (netns for netns in places.netns if not netns.own)
-        net.refused = {other.ways[0]: errno.ENOENT}
+        net.refused = {other.ways[0].path: errno.ENOENT}
         assert [each.kind for each in networks.find(places) if isinstance(each, Attachment)] == [
             "xdp"
         ]

@@ -54,7 +54,7 @@ def test_a_program_that_only_a_socket_keeps(demo: Demo) -> None:
 
 def test_a_map_that_is_pinned_elsewhere_only(demo: Demo) -> None:
     found = demo("why", "map", "name:limits")
-    assert "/run/bpf/limits (mount namespace" in found.out
+    assert "/run/bpf/limits@" in found.out
     assert "unpin" in found.out
 
 

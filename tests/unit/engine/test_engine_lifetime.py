@@ -53,7 +53,7 @@ def test_a_pin_holds_a_program_until_it_is_unlinked(task: Task, calls: Calls) ->
     calls.close(calls.obj_get("/sys/fs/bpf/p"))
     assert live(task, "prog") == 1
     assert task.doors().host.listdir("/sys/fs/bpf") == [("p", False)]
-    task.doors().host.unlink("/sys/fs/bpf/p")
+    task.unlink("/sys/fs/bpf/p")
     assert live(task, "prog") == 0
 
 

@@ -62,14 +62,14 @@ def test_who_may_unlink_the_pin_of_a_user(uid: int, caps: list[int], code: int) 
     engine = Engine()
     alice = Calls(engine.task(uid=1000))
     alice.obj_pin(alice.prog_load(ProgLoad(prog_type=FILTER), CODE), "/sys/fs/bpf/p")
-    host = engine.task(uid=uid, caps=caps).doors().host
+    task = engine.task(uid=uid, caps=caps)
     if code:
         with pytest.raises(OSError, match="not permitted") as caught:
-            host.unlink("/sys/fs/bpf/p")
+            task.unlink("/sys/fs/bpf/p")
         assert caught.value.errno == code
     else:
-        host.unlink("/sys/fs/bpf/p")
-    assert len(host.listdir("/sys/fs/bpf")) == bool(code)
+        task.unlink("/sys/fs/bpf/p")
+    assert len(task.doors().host.listdir("/sys/fs/bpf")) == bool(code)
 
 
 @pytest.mark.parametrize(

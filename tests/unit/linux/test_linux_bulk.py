@@ -18,7 +18,7 @@ class Host(LinuxHost):
         super().__init__()
         self.build = build
 
-    def read(self, path: str) -> bytes:
+    def read(self, path: str, most: int = 0) -> bytes:
         return self.build if path == "/sys/kernel/notes" else b"0-1\n"
 
 

@@ -167,7 +167,7 @@ def test_any_bytes_are_a_link_or_a_failure(type: int, rest: bytes) -> None:
     two_links(bench)
     doors = bench.doors
     port = Scrambled(doors.bpf, struct.pack("=I", type) + rest)
-    with System(Doors(port, doors.host, doors.net, doors.bulk)) as system:
+    with System(Doors(port, doors.host, doors.net, doors.mounts, doors.bulk)) as system:
         look = LinkLook(system)
         found = [encode(item_of(LINKS.columns)(record)) for record in look.links()]
     assert len(found) + len(look.errors) == 2
@@ -175,7 +175,9 @@ def test_any_bytes_are_a_link_or_a_failure(type: int, rest: bytes) -> None:
 
 def meddled(bench: EngineBench, **how: int) -> Places:
     doors = bench.doors
-    return Places(System(Doors(Meddled(doors.bpf, **how), doors.host, doors.net, doors.bulk)))
+    return Places(
+        System(Doors(Meddled(doors.bpf, **how), doors.host, doors.net, doors.mounts, doors.bulk))
+    )
 
 
 def two_links(bench: EngineBench) -> list[int]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bpflens.abi.enums import Cmd
 from bpflens.model import pins
-from bpflens.port.mountinfo import mounted
+from bpflens.port.mountinfo import mounts
 from tests.unit.scripted import Kernel
 from tests.unit.scripted_objects import Link, prog, table
 
@@ -35,11 +35,10 @@ def test_mounts_are_found_by_their_type_with_any_optional_fields(kernel: Kernel)
         BPF.format("/sys/fs/bpf"),
         "37 25 0:32 / /run/bpf rw - bpf none rw",
         "38 25 0:33 / /bpf rw shared:1 master:2 propagate_from:3 - tmpfs bpf rw",
-        BPF.format("/sys/fs/bpf"),
         "",
         "damaged - bpf",
     )
-    assert pins.mounts(kernel.system(), "bpf") == ["/sys/fs/bpf", "/run/bpf"]
+    assert [mount.path for mount in pins.mounts(kernel.system())] == ["/sys/fs/bpf", "/run/bpf"]
 
 
 def test_a_mount_over_which_another_is_mounted_cannot_be_reached(kernel: Kernel) -> None:
@@ -51,9 +50,11 @@ def test_a_mount_over_which_another_is_mounted_cannot_be_reached(kernel: Kernel)
         "42 41 0:42 / /run/bpf rw - tmpfs tmpfs rw",
         "43 40 0:43 / /sys/fs/bpf/inner rw - tmpfs tmpfs rw",
     )
-    assert pins.mounts(kernel.system(), "bpf") == ["/sys/fs/bpf"]
-    found = list(mounted(kernel.host.read("/proc/self/mountinfo"), "bpf"))
+    found = mounts(kernel.host.read("/proc/self/mountinfo"), "bpf")
     assert [each.covered for each in found] == [True, False, True]
+    errors = pins.find(kernel.system()).errors
+    assert [path for path, _ in errors] == ["/sys/fs/bpf", "/run/bpf"]
+    assert {str(error) for _, error in errors} == {"[Errno 18] another mount covers it"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_a_mount_point_is_read_as_the_kernel_escapes_it(
     kernel: Kernel, written: str, path: str
 ) -> None:
     mountinfo(kernel, BPF.format(written))
-    assert pins.mounts(kernel.system(), "bpf") == [path]
+    assert [mount.path for mount in pins.mounts(kernel.system())] == [path]
 
 
 @given(st.text(min_size=1).filter(lambda t: "\0" not in t))
@@ -85,8 +86,8 @@ def test_every_mount_point_comes_back_as_it_is(name: str) -> None:
     )
     line = b"36 25 0:31 / " + written + b" rw - bpf bpf rw\n"
     kernel.host.files["/proc/self/mountinfo"] = line
-    found = pins.mounts(kernel.system(), "bpf")
-    assert [path.encode(errors="surrogateescape") for path in found] == [raw]
+    found = pins.mounts(kernel.system())
+    assert [mount.path.encode(errors="surrogateescape") for mount in found] == [raw]
 
 
 def test_objects_are_found_in_nested_directories_and_at_several_paths(kernel: Kernel) -> None:
@@ -145,18 +146,6 @@ def test_without_proc_there_are_no_pins_but_a_reason(kernel: Kernel) -> None:
     found = pins.find(kernel.system())
     assert found.paths == {}
     assert [path for path, _ in found.errors] == ["/proc/self/mountinfo"]
-
-
-def test_a_tree_without_a_bottom_is_left_at_some_depth(kernel: Kernel) -> None:
-    looked: list[str] = []
-
-    def endless(path: str) -> list[tuple[str, bool]]:
-        looked.append(path)
-        return [("d", True)]
-
-    kernel.host.listdir = endless  # type: ignore[method-assign]
-    assert pins.find(kernel.system()).paths == {}
-    assert len(looked) == pins.MAX_DEPTH + 1
 
 
 def test_a_mount_at_the_root_gives_paths_with_one_slash(kernel: Kernel) -> None:

@@ -75,7 +75,7 @@ def losses(world: World, graph: Indexed) -> list[Loss]:
     for path, bpffs in world.looker.mntns.bpffs.items():
         for name in bpffs.entries:
             where = f"{path}/{name}"
-            found.append(Loss(f"pin:{where}", partial(world.looker.doors().host.unlink, where)))
+            found.append(Loss(f"pin:{where}", partial(world.looker.unlink, where)))
     netns: NetNs = world.looker.netns
     found += [Loss(f"device:{one.name}", one.remove) for one in netns.devices.values()]
     found += [
@@ -150,7 +150,7 @@ def undo(world: World, graph: Indexed, edge: Edge) -> bool:
     source = graph.nodes[edge.source]
     if edge.kind == "pins":
         try:
-            world.looker.doors().host.unlink(source.name)
+            world.looker.unlink(source.name)
         except OSError:
             return False
         return True

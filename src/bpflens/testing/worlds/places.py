@@ -33,7 +33,7 @@ def pin(world: World, task: Task, a: int, b: int) -> None:
 def unpin(world: World, task: Task, a: int, b: int) -> None:
     """unlink(2) of a pin."""
     path = pick(list(task.mntns.bpffs), a)
-    task.doors().host.unlink(f"{path}/{pick(sorted(task.mntns.bpffs[path].entries), b)}")
+    task.unlink(f"{path}/{pick(sorted(task.mntns.bpffs[path].entries), b)}")
 
 
 @action
