@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from bpflens.errors import NotFound
+from bpflens.errors import BpflensError, NotFound
 from bpflens.model.parts import Missing, Reason, because
 from bpflens.model.pins import failure
 from bpflens.port.doors import PinFile
@@ -79,6 +79,18 @@ def place(places: Places, text: str) -> Place:
     if any(process.mntns == mntns for process in places.processes):
         raise NotFound(f"no bpffs is mounted at {path} in mount namespace {mntns}")
     return Place(text, None)  # the name of a file may end so
+
+
+def spelled(places: Places, path: str) -> str:
+    """The words of the pin that a path leads to, also by a relative path, a symbolic link to its
+    directory or another mount; the path itself where there is no pin."""
+    try:
+        where = place(places, path)
+        file = places.system.doors.mounts.pin(places.system.doors.bpf, where.path, where.mount)
+    except (BpflensError, OSError):
+        return path
+    known = places.pins.same(file)
+    return known.words if known else path
 
 
 _DIGITS = 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bpflens.cli import output
 from bpflens.cli.options import count
@@ -12,6 +12,7 @@ from bpflens.cli.session import Session
 from bpflens.errors import NotFound, UsageError
 
 if TYPE_CHECKING:
+    from bpflens.attach.places import Places
     from bpflens.snapshot.graph import Edge, Indexed, Node
 
 FORMS = (
@@ -56,16 +57,32 @@ def show(session: Session) -> int:
         from bpflens.snapshot.subprograms import with_subprograms
 
         whole = with_subprograms(session.system, whole)
-    graph = Indexed(whole)
+    asked = _Asked(Indexed(whole), told.places)
     if options.start:
-        _paths(session, graph, form)
+        _paths(session, asked, form)
     elif options.if_gone:
-        _if_gone(session, graph, form)
+        _if_gone(session, asked, form)
     else:
-        _whole(session, graph, form)
+        _whole(session, asked, form)
     if form != "json":
         output.tell(told.errors)
     return 1 if told.errors else 0
+
+
+class _Asked(NamedTuple):
+    """A graph, and the host that its nodes are named of."""
+
+    graph: Indexed
+    places: Places
+
+    def node(self, text: str) -> Node:
+        """The node that a text names. Raises NotFound, UsageError."""
+        from bpflens.attach.pins import spelled
+
+        prefix, _, path = text.partition(":")
+        if prefix == "pin" and path and text not in self.graph.nodes:
+            text = f"pin:{spelled(self.places, path)}"
+        return _node(self.graph, text)
 
 
 def _form(session: Session) -> str:
@@ -80,12 +97,12 @@ def _form(session: Session) -> str:
     return form or "text"
 
 
-def _whole(session: Session, graph: Indexed, form: str) -> None:
+def _whole(session: Session, asked: _Asked, form: str) -> None:
     from bpflens.present import documents
     from bpflens.present import graph as present
 
-    options = session.options
-    key = _node(graph, options.selector).key if options.selector else None
+    options, graph = session.options, asked.graph
+    key = asked.node(options.selector).key if options.selector else None
     if key is not None and form != "text":
         graph = _near(graph, key)
     match form:
@@ -145,14 +162,14 @@ def _near(graph: Indexed, key: str) -> Indexed:
     return Indexed(Graph(nodes, edges, whole.unseen, whole.errors))
 
 
-def _paths(session: Session, graph: Indexed, form: str) -> None:
+def _paths(session: Session, asked: _Asked, form: str) -> None:
     from bpflens.present import graph as present
     from bpflens.snapshot.lifetime import paths
 
-    options = session.options
+    options, graph = session.options, asked.graph
     if form not in ("text", "json"):
         raise UsageError("paths are text or json")
-    start, end = _node(graph, options.start), _node(graph, options.end)
+    start, end = asked.node(options.start), asked.node(options.end)
     found, complete = paths(graph, start.key, end.key, options.all)
     if form == "json":
         items = [{"path": [edge._asdict() for edge in path]} for path in found]
@@ -163,24 +180,25 @@ def _paths(session: Session, graph: Indexed, form: str) -> None:
     output.write(present.path_lines(graph, found, complete))
 
 
-def _if_gone(session: Session, graph: Indexed, form: str) -> None:
+def _if_gone(session: Session, asked: _Asked, form: str) -> None:
     from bpflens.present import graph as present
     from bpflens.snapshot.lifetime import freed
 
     if form not in ("text", "json"):
         raise UsageError("what would go is told as text or json")
+    graph = asked.graph
     gone: list[str] = []
     cut: list[Edge] = []
     words: list[str] = []
     for text in session.options.if_gone:
-        edges = _held(graph, text)
+        edges = _held(asked, text)
         if edges:
             cut += edges
             first = edges[0]
             source, target = graph.nodes[first.source].words, graph.nodes[first.target].words
             words.append(f"the hold of {source} on {target}")
         else:
-            node = _node(graph, text)
+            node = asked.node(text)
             gone.append(node.key)
             words.append(node.words)
     found = freed(graph, gone, cut)
@@ -201,14 +219,15 @@ def _document(graph: Indexed, kind: str, items: list[dict[str, Any]], complete: 
     output.write(documents.document(kind, items, errors, lambda: done, apart=True))
 
 
-def _held(graph: Indexed, text: str) -> list[Edge]:
+def _held(asked: _Asked, text: str) -> list[Edge]:
     """The edges that `A-B` names; none where the text names a node."""
+    graph = asked.graph
     if text in graph.nodes:
         return []
     for at, char in enumerate(text):
         if char == "-" and ":" in text[at:]:
             try:
-                source, target = _node(graph, text[:at]), _node(graph, text[at + 1 :])
+                source, target = asked.node(text[:at]), asked.node(text[at + 1 :])
             except (NotFound, UsageError):
                 continue
             edges = [edge for edge in graph.leaving[source.key] if edge.target == target.key]

@@ -158,23 +158,13 @@ class RecordedMounts:
         )
 
     def pin(self, bpf: BpfPort, path: str, mount: Mount | None = None) -> PinFile:
-        return self._recorder.ask(
-            f"pin {below(mount, path)}", lambda: self._inner.pin(self._bpf, path, mount), list
-        )
+        return self._inner.pin(self._bpf, path, mount)  # the walk of its mount is kept
 
     def get(self, bpf: BpfPort, path: str, write: bool, mount: Mount) -> int:
-        fds, host = self._recorder.fds, self._recorder.host
-
-        def name(fd: int) -> str:
-            kind, id = fdinfo.identify(host.fdinfo(fd)) or ("path", below(mount, path))
-            fds[fd] = f"{kind} {id}"
-            return fds[fd]
-
-        return self._recorder.ask(
-            f"get {below(mount, path)}",
-            lambda: self._inner.get(self._bpf, path, write, mount),
-            name,
-        )
+        fd = self._inner.get(self._bpf, path, write, mount)
+        kind, id = fdinfo.identify(self._recorder.host.fdinfo(fd)) or ("path", below(mount, path))
+        self._recorder.fds[fd] = f"{kind} {id}"
+        return fd
 
     def unpin(self, bpf: BpfPort, seen: PinFile, mount: Mount | None = None) -> None:
         self._inner.unpin(self._bpf, seen, mount)

@@ -79,6 +79,18 @@ class Replay:
             raise OSError(answer["errno"], os.strerror(answer["errno"]))
         return answer["value"]
 
+    def pin_at(self, path: str) -> PinFile:
+        """The pin at a path, from what walks of mounts found. Raises FileNotFoundError."""
+        for key, answers in self._answers.items():
+            kind, _, reach = key.partition(" ")
+            if kind == "pins" and path.startswith(f"{reach.rstrip('/')}/"):
+                for answer in answers:
+                    for each in answer.get("value", [[]])[0]:
+                        found = _pin(each)
+                        if f"{reach.rstrip('/')}/{found.path}" == path:
+                            return found._replace(path=path)
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
     def new_fd(self, name: str) -> int:
         """A number for an fd of the object `name`: the lowest that is free."""
         number = 3
@@ -106,6 +118,9 @@ class ReplayedBpf:
                 raise Unsupported(
                     f"{self._replay.path} is a recording: it can be looked at, not changed"
                 )
+            if cmd == Cmd.OBJ_GET:
+                path = bytes(asked.buffers[1]).rstrip(b"\0").decode(errors="surrogateescape")
+                return self._replay.new_fd(_name(self._replay.pin_at(path)))
             if cmd in BY_NAME:
                 raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
             raise CassetteMiss(
@@ -203,11 +218,11 @@ class ReplayedMounts:
 
     def pin(self, bpf: BpfPort, path: str, mount: Mount | None = None) -> PinFile:
         with _sound(self._replay.path):
-            return _pin(self._replay.value(f"pin {below(mount, path)}"))
+            return self._replay.pin_at(below(mount, path))._replace(path=path)
 
     def get(self, bpf: BpfPort, path: str, write: bool, mount: Mount) -> int:
         with _sound(self._replay.path):
-            return self._replay.new_fd(str(self._replay.value(f"get {below(mount, path)}")))
+            return self._replay.new_fd(_name(self._replay.pin_at(below(mount, path))))
 
     def unpin(self, bpf: BpfPort, seen: PinFile, mount: Mount | None = None) -> None:
         raise Unsupported(f"{self._replay.path} is a recording: it can be looked at, not changed")
@@ -222,6 +237,11 @@ class ReplayedMounts:
         with _sound(self._replay.path):
             self._replay.value(f"open {where}")
         return self._replay.new_fd(f"path {where}")
+
+
+def _name(pin: PinFile) -> str:
+    """The object as `Recorder.fds` names it: the same by whichever way it is opened."""
+    return f"{pin.kind} {pin.id}"
 
 
 def _pin(value: Any) -> PinFile:
