@@ -6,9 +6,9 @@ device, a link into our own files, a FUSE mount that never answers. So:
 
 - openat2(2) resolves a path from its root without symbolic links, magic links or (below a mount)
   other mounts, and gives an O_PATH fd: open() of the file itself never runs.
-- RESOLVE_CACHED first: what is in the dentry cache, as all directories on the way to a mount are,
-  needs no file system to answer. Where that is not enough, a child resolves the path, and is left
-  behind when it does not answer in time.
+- RESOLVE_CACHED: what is in the dentry cache, as all directories on the way to a mount are, needs
+  no file system to answer. Where that is not enough, and the directory is not of the kernel's own,
+  a child resolves the path, and is left behind when it does not answer in time.
 - statx(2) with AT_STATX_DONT_SYNC, which no file system makes wait, says which mount, device and
   inode that is; fstatfs(2) only comes after that.
 - Only then it is opened for reading, by /proc/self/fd/N or relative to the fd of its directory.
@@ -37,7 +37,7 @@ _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH, _IN_ROOT, _CACHED = 1, 2, 4, 8
 _FOREIGN = _NO_MAGICLINKS | _NO_SYMLINKS
 _INSIDE = _FOREIGN | _NO_XDEV | _BENEATH
 
-_AT_FDCWD, _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = -100, 0x1000, 0x4000
+_AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000
 _STATX_TYPE, _STATX_INO, _STATX_MNT_ID = 1, 0x100, 0x1000
 _STATX = Struct("=I24xH2xQ96xIIQ104x")
 """struct statx: stx_mask, stx_mode, stx_ino, stx_dev_major, stx_dev_minor, stx_mnt_id."""
@@ -106,23 +106,38 @@ class Foreign:
         return fd
 
     def _at_root(self, mount: Mount) -> int:
-        if not mount.before:
-            return self._open(_AT_FDCWD, mount.path, _O_PATH, _FOREIGN)
-        root = os.open(mount.before, _O_PATH | os.O_DIRECTORY)
+        names = mount.path.strip("/").split("/") if mount.kernfs else [mount.path]
+        at = os.open(mount.before or "/", _O_PATH | os.O_DIRECTORY)
+        for name in names:
+            try:
+                below = self._looked_up(at, name, mount.kernfs)
+            finally:
+                os.close(at)
+            at = below
+        return at
+
+    def _looked_up(self, folder: int, path: str, kernfs: tuple[str, ...]) -> int:
+        """An O_PATH fd of what is below a directory, whatever file system that is of."""
+        name, resolve = os.fsencode(path), _FOREIGN | _IN_ROOT
         try:
-            return self._open(root, mount.path, _O_PATH, _FOREIGN | _IN_ROOT)
-        finally:
-            os.close(root)
+            return self._openat2(folder, name, _O_PATH, resolve | _CACHED)
+        except OSError as error:
+            # EINVAL: no RESOLVE_CACHED. Since: 5.12
+            if error.errno not in (errno.EAGAIN, errno.EINVAL):
+                raise
+        if kernfs and self.facts(folder).device in kernfs:
+            return self._openat2(folder, name, _O_PATH, resolve)
+        return self._in_child(folder, name, _O_PATH, resolve)
 
     def entry(self, folder: int, path: str) -> int:
-        """An O_PATH fd of what is below a directory, on the same mount. Raises OSError: ELOOP for a
-        symbolic link, EXDEV where something is mounted."""
-        return self._open(folder, path, _O_PATH, _INSIDE)
+        """An O_PATH fd of what is below a directory that was checked, on the same mount. Raises
+        OSError: ELOOP for a symbolic link, EXDEV where something is mounted."""
+        return self._openat2(folder, os.fsencode(path), _O_PATH, _INSIDE)
 
     def folder(self, above: int, path: str) -> int:
         """A readable fd of a directory below (or, as `.`, at) one that was checked, on the same
         mount. Raises OSError."""
-        return self._open(above, path, _O_FOLDER, _INSIDE)
+        return self._openat2(above, os.fsencode(path), _O_FOLDER, _INSIDE)
 
     # --- namespaces
 
@@ -164,20 +179,6 @@ class Foreign:
             _fail()
         return ctypes.c_long.from_buffer(buffer).value & 0xFFFFFFFF
 
-    def _open(self, folder: int, path: str, flags: int, resolve: int) -> int:
-        name = os.fsencode(path)
-        try:
-            return self._openat2(folder, name, flags, resolve | _CACHED)
-        except OSError as error:
-            if error.errno == errno.EINVAL:  # RESOLVE_CACHED. Since: 5.12
-                pass
-            elif error.errno in (errno.ENOSYS, errno.EPERM):
-                words = f"openat2(2), without which it is not looked at: {error.strerror}"
-                raise OSError(error.errno, words) from None
-            elif error.errno != errno.EAGAIN:
-                raise
-        return self._in_child(folder, name, flags, resolve)
-
     def _openat2(self, folder: int, name: bytes, flags: int, resolve: int) -> int:
         how = (ctypes.c_uint64 * 3)(flags, 0, resolve)
         # c_long: a variadic call passes what has no type as an int
@@ -185,7 +186,11 @@ class Foreign:
             ctypes.c_long(_OPENAT2), ctypes.c_long(folder), name, how, ctypes.c_long(24)
         )
         if fd < 0:
-            _fail()
+            code = ctypes.get_errno()
+            words = os.strerror(code)
+            if code in (errno.ENOSYS, errno.EPERM):  # Since: 5.6; or a seccomp filter
+                words = f"openat2(2), without which it is not looked at: {words}"
+            raise OSError(code, words)
         return fd
 
     def _in_child(self, folder: int, name: bytes, flags: int, resolve: int) -> int:
@@ -227,10 +232,10 @@ class Foreign:
         try:
             # What it has open stays open while it waits: the pipe that our output goes to.
             start = 0
-            for kept in sorted({answer, max(folder, 0)}):
-                os.closerange(start, kept)
+            for kept in (*sorted((answer, folder)), 1 << 30):
+                if start < kept:  # os.closerange(0, 0) closes all
+                    os.closerange(start, kept)
                 start = kept + 1
-            os.closerange(start, 1 << 30)  # close_range(2)
             with socket.socket(fileno=answer) as door:
                 try:
                     fd = self._openat2(folder, name, flags, resolve)

@@ -17,6 +17,9 @@ WAITING = ("fuse", "nfs", "cifs", "smb3", "9p", "autofs", "ceph", "afs", "lustre
 """File systems, by the beginning of their name, on which a lookup waits for an answer that somebody
 else gives: a process, a server."""
 
+_KERNFS = (b"sysfs", b"cgroup", b"cgroup2")
+"""File systems of which each lookup is made anew (kernfs_dop_revalidate()), by the kernel alone."""
+
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 """How blanks and backslashes in a path are written (mangle_path() in fs/seq_file.c)."""
 
@@ -38,6 +41,8 @@ class Mount(NamedTuple):
     """Whether another mount lies over it, or over a directory on the way to it."""
     below: str = ""
     """The type of the file system on the way to it that may never answer; mostly empty."""
+    kernfs: tuple[str, ...] = ()
+    """The devices of the kernel's own file systems on the way to it."""
     mntns: int = 0
     """The mount namespace, by inode number; 0: not known."""
     before: str = ""
@@ -111,6 +116,7 @@ def mounts(
                 _number(line.id),
                 any(_is_covered(step, over) for step in chain) or (line.id, line.path) in over,
                 next(filter(None, (_waits(step, trusted) for step in chain[1:])), ""),
+                tuple(step.device.decode() for step in chain[1:] if step.kind in _KERNFS),
                 mntns,
                 before,
             )

@@ -359,7 +359,8 @@ class _Drawing:
                 self._edge(self._known_process(pid), key, "in", True)
             for mount in self.told.places.mounts:
                 if mount.kind == "nsfs" and mount.root == f"net:[{netns.inode}]":
-                    name = self._add(Node(f"mount:{mount.reach}", "mount", None, mount.reach, None))
+                    path = mount.path + self.told.places.elsewhere(mount.mntns)
+                    name = self._add(Node(f"mount:{path}", "mount", None, path, None))
                     self._edge(name, key, "names", True)
                     if mount.mntns != self._own_mntns:
                         self._mounted(name, mount.mntns, mount.path, [mount])
