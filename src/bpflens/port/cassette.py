@@ -85,7 +85,7 @@ def request(
     pinned = dict(mem.pinned())
     first = bytearray(mem.read(attr, size))
     buffers = [first]
-    digest = blake2b(f"bpf {cmd} {size}{where}".encode(), digest_size=12)
+    digest = blake2b(_bytes(f"bpf {cmd} {size}{where}"), digest_size=12)
     record = ATTRS.get(Cmd(cmd))
     at = 0
     while at < len(buffers):
@@ -105,10 +105,14 @@ def request(
                     number = int.from_bytes(content[field.offset : field.end], "little")
                     if number in fds:
                         content[field.offset : field.end] = bytes(4)
-                        digest.update(f"fd {field.offset} {fds[number]}".encode())
+                        digest.update(_bytes(f"fd {field.offset} {fds[number]}"))
         digest.update(content)
         at += 1
     return Request(digest.hexdigest(), spell.call(cmd, attr, size, mem), buffers)
+
+
+def _bytes(text: str) -> bytes:
+    return text.encode(errors="surrogateescape")  # paths are in it
 
 
 def _by_index(cmd: int, attr: bytes | bytearray) -> bool:

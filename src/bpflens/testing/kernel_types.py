@@ -58,13 +58,15 @@ def _id(calls: Calls, name: str, kind: type[Type]) -> int:
 
 
 def iterator_program(calls: Calls, target: str) -> int:
-    """A program that iterates over `target` and does nothing."""
+    """A program that iterates over `target` and does nothing. Raises NotOffered where the kernel
+    refuses to load it."""
     attr = ProgLoad(
         prog_type=ProgType.TRACING,
         expected_attach_type=AttachType.TRACE_ITER,
         attach_btf_id=function_id(calls, f"bpf_iter_{target}"),
     )
-    return load(calls, attr, code(RETURN_0))
+    with unless_refused(f"iterators over {target}"):
+        return load(calls, attr, code(RETURN_0))
 
 
 class Table(NamedTuple):
