@@ -240,6 +240,9 @@ def _rows() -> Iterator[Difference]:
 DIFFERENCES = tuple(_rows())
 
 
+OVER_ELEMENTS = ("bpf_map_elem", "bpf_sk_storage_map", "sockmap")
+"""Iterators of which the program may write into what maps hold."""
+
 BUILT_WITHOUT = (
     "this kernel has no act_bpf",
     "this kernel has no netkit devices",
@@ -247,6 +250,7 @@ BUILT_WITHOUT = (
     "this kernel is built without such probes",
     "this kernel refuses programs at functions",
     "this kernel refuses programs that extend others",
+    *(f"this kernel refuses iterators over {target}" for target in OVER_ELEMENTS),
 )
 """What a check may find that its kernel does not have, by that kernel's configuration: the check
 then says nothing. The Linux 6.18 that is at hand has none of these; another may."""
