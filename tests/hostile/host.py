@@ -72,7 +72,8 @@ class Host:
     def attachments(self, **how: Any) -> Look:
         """`attach list`, which has what is honest."""
         found = look("attach", "list", **how)
-        assert found.one(kind="xdp", prog_id=self.xdp_id)["target"].endswith(f"@{self.netns}")
+        there = [each["target"] for each in found.items if each["prog_id"] == self.xdp_id]
+        assert [each for each in there if each.endswith(f"@{self.netns}")], (there, found.errors)
         return found
 
     def map_shown(self, selector: str | int = "", **how: Any) -> Look:

@@ -26,6 +26,17 @@ class Witness:
         number = libc.inotify_add_watch(self._fd, os.fsencode(path), ctypes.c_uint32(mask))
         self._names[checked(number, f"watch {path}")] = name or path
 
+    def watch_open(self, path: str, name: str) -> None:
+        """The same for the file that an fd of a process is of (/proc/PID/fd/N)."""
+        held = os.open(path, os.O_PATH)
+        try:
+            mask = _IN_ACCESS | _IN_OPEN | _IN_MODIFY
+            way = f"/proc/self/fd/{held}".encode()
+            number = libc.inotify_add_watch(self._fd, way, ctypes.c_uint32(mask))
+            self._names[checked(number, f"watch {name}")] = name
+        finally:
+            os.close(held)
+
     def opened(self) -> list[str]:
         """What was opened (or read, written, deleted) since the last question."""
         found: set[str] = set()
