@@ -4,6 +4,7 @@ honest pin, and a folder in which everybody may write."""
 from __future__ import annotations
 
 import os
+import signal
 from contextlib import ExitStack
 from typing import Any
 
@@ -68,6 +69,11 @@ class Host:
     def act(self, part: Part, namespaces: int = CONTAINER, *, user: bool = False) -> Actor:
         """A process that does this until the test ends."""
         return self._stack.enter_context(acting(part, namespaces, user=user))
+
+    def end(self, actor: Actor) -> None:
+        """End a process before the test does."""
+        os.kill(actor.pid, signal.SIGKILL)
+        os.waitid(os.P_PID, actor.pid, os.WEXITED | os.WNOWAIT)
 
     def attachments(self, **how: Any) -> Look:
         """`attach list`, which has what is honest."""

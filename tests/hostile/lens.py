@@ -111,7 +111,8 @@ def look(*arguments: str, **how: Any) -> Look:
     ran = run(*arguments, "--json", **how)
     assert ran.stdout, f"status {ran.status}: {ran.stderr}"
     told = json.loads(ran.stdout)
-    found = Look(ran.status, told["items"], told["errors"], told["complete"], ran.stderr)
+    items = told.get("items", told.get("nodes"))  # `graph` has nodes
+    found = Look(ran.status, items, told["errors"], told["complete"], ran.stderr)
     assert found.complete is not bool(found.errors), found.errors
     assert found.status == (0 if found.complete else 1)
     return found

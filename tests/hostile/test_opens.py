@@ -1,0 +1,145 @@
+"""What each command opens on a host with twenty hostile containers, seen from outside."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+import bpflens
+from tests.hostile.host import Host
+from tests.hostile.lens import Ran, run
+from tests.hostile.shapes import commands, containers
+from tests.hostile.strace import Opened, Trace, traced
+
+FOREIGN = re.compile(r"^/proc/(\d+)(?:/task/\d+)?/(?:root|cwd|exe|fd/\d+|map_files/[^/]+)(?:/|$)")
+"""A path that another process chose, if it is another's."""
+
+AUDITED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "audited")
+
+ALLOWED = (
+    sys.prefix,
+    sys.base_prefix,
+    os.path.dirname(os.path.dirname(bpflens.__file__)),
+    os.path.expanduser("~/.cache/bpflens"),
+    "/proc",
+    "/sys",
+    "/lib",
+    "/usr/lib",
+    "/usr/share/locale",
+    "/etc/ld.so.cache",
+    "/etc/ld.so.preload",
+    "/etc/localtime",
+    "/etc/passwd",
+    "/dev",
+    "/dev/null",
+)
+"""Files that a command may open beside those that are mounted as bpffs or cgroup2, or are of
+nsfs: Python, its modules and the C library; the kernel's own; the names of users; the folder of
+devices, to list it (lirc); what was kept from an earlier run."""
+
+
+@pytest.fixture(scope="module")
+def crowd() -> Iterator[Host]:
+    """The host with twenty hostile containers."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    host = Host()
+    try:
+        containers(host, hostile=True)
+        yield host
+    finally:
+        host.close()
+
+
+@pytest.fixture(scope="module")
+def traces(crowd: Host) -> list[tuple[str, Trace]]:
+    """Of every command there."""
+    return every(crowd)
+
+
+def every(host: Host) -> list[tuple[str, Trace]]:
+    if not shutil.which("strace"):
+        pytest.skip("needs strace")
+    run("attach", "list")  # what is kept from run to run is there
+    log = f"{host.folder}/strace"
+    return [(" ".join(words), traced(*words, to=log)) for words in commands(host)]
+
+
+def ended(ran: Ran) -> bool:
+    """It was not ended by a signal, and it knew what it was asked."""
+    return ran.status in (0, 1)
+
+
+def test_no_command_opens_what_another_process_chose(crowd: Host) -> None:
+    """By Python's own account (an audit hook): nothing below /proc/PID/root, and no /proc/PID/fd/N,
+    is opened, listed or read but by O_PATH."""
+    log = f"{crowd.folder}/audit"
+    for words in commands(crowd):
+        ran = run(*words, env={"PYTHONPATH": AUDITED, "BPFLENS_AUDIT": log})
+        assert ended(ran), (words, ran)
+        with open(log) as file:
+            lines = [line.rstrip("\n").split(" ", 2) for line in file]
+        os.unlink(log)
+        assert len(lines) > 10
+        for pid, event, name in lines:
+            found = FOREIGN.match(name.strip("b'\""))
+            assert not found or found[1] == pid, (words, event, name)
+
+
+def test_every_command_ends(traces: list[tuple[str, Trace]]) -> None:
+    """Within the limit, with an answer."""
+    for words, trace in traces:
+        assert ended(trace.ran), (words, trace.ran)
+        assert trace.calls > 100
+
+
+def test_by_the_kernel_account_nothing_foreign_is_opened(traces: list[tuple[str, Trace]]) -> None:
+    """The same by strace, which sees every call of every process of a command."""
+    for words, trace in traces:
+        for each in trace.opened:
+            found = FOREIGN.match(each.path)
+            if found and int(found[1]) != each.pid:
+                assert each.by_path, (words, each)
+
+
+def test_no_open_blocks(traces: list[tuple[str, Trace]]) -> None:
+    """Each has ended before the command does."""
+    for words, trace in traces:
+        assert not [each for each in trace.opened if not each.result], words
+
+
+def test_no_file_is_opened_that_no_mount_names(
+    crowd: Host, traces: list[tuple[str, Trace]]
+) -> None:
+    """What was opened, and not by O_PATH, is of the kernel, of Python, or mounted as what it was
+    taken for; the baits were not."""
+    assert crowd.witness.opened() == []
+    allowed = (*ALLOWED, crowd.bpffs, f"{crowd.folder}/recording")
+    for words, trace in traces:
+        for each in trace.opened:
+            if each.file and not each.by_path:
+                assert known(each, allowed), (words, each)
+
+
+def known(opened: Opened, allowed: tuple[str, ...]) -> bool:
+    file = opened.file
+    if re.fullmatch(r"(net|mnt|pid):\[\d+\]|anon_inode:.*|pipe:\[\d+\]", file):
+        return True
+    if re.fullmatch(r"(/|.*/bpf(/[xy])?)", file) and opened.path.startswith("/proc/self/fd/"):
+        return True  # reopened, after its file system was looked at
+    return any(file == each or file.startswith(f"{each.rstrip('/')}/") for each in allowed)
+
+
+def test_hostile_containers_cost_at_most_twice_the_calls(
+    traces: list[tuple[str, Trace]], host: Host
+) -> None:
+    """Of those that twenty honest containers of the same shape cost."""
+    containers(host, hostile=False)
+    for (words, hostile), (_, honest) in zip(traces, every(host), strict=True):
+        assert ended(honest.ran)
+        assert hostile.calls <= 2 * honest.calls, (words, hostile.calls, honest.calls)
