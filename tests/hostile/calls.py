@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import signal
 import struct
 
 from bpflens.testing.on_linux import (
@@ -17,7 +18,7 @@ from bpflens.testing.on_linux import (
 )
 
 CLONE_NEWUSER = 0x10000000
-CLONE_NEWCGROUP = 0x02000000
+CLONE_NEWPID = 0x20000000
 MS_BIND = 0x1000
 AT_FDCWD = -100
 RENAME_EXCHANGE = 2
@@ -28,7 +29,7 @@ OPENAT2 = 437
 """The number of openat2(2): the same on every architecture (since Linux 5.6)."""
 RENAMEAT2 = {"x86_64": 316}.get(os.uname().machine, 276)
 
-__all__ = ["CLONE_NEWCGROUP", "CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWUSER"]
+__all__ = ["CLONE_NEWNET", "CLONE_NEWNS", "CLONE_NEWPID", "CLONE_NEWUSER"]
 
 
 def mount(kind: str, path: str, data: str = "") -> None:
@@ -66,9 +67,14 @@ def exchange(one: str, other: str) -> None:
     checked(done, "renameat2")
 
 
-def die_with(parent: int) -> None:
+def end_with_parent() -> None:
     """End when the parent ends. A change of credentials takes this back: it comes last."""
-    checked(libc.prctl(PR_SET_PDEATHSIG, 9), "prctl")
+    checked(libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL), "prctl")
+
+
+def die_with(parent: int) -> None:
+    """The same, also where the parent has ended already."""
+    end_with_parent()
     if os.getppid() != parent:
         os._exit(1)
 

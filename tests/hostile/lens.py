@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from typing import Any, NamedTuple
 
-LIMIT = 5.0
+LIMIT = 20.0
 """Seconds after which a command is said to hang. It takes a fraction of one."""
 COMMAND = (sys.executable, "-m", "bpflens")
 
