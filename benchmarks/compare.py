@@ -63,15 +63,15 @@ def main() -> int:
         crowd(system.calls, size) as made,
     ):
         print(f"this checkout beside {options.commit}, on {size}")
-        ids = [id for id in _maps(made.pids[0])]
+        map = next(_maps(made.pids[0]))
         worst = 0.0
         for words in (
             ["attach", "list", "--json"],
             ["why", "prog", "name:crowd_xdp"],
-            ["why", "map", ids[0]],
+            ["why", "map", map],
         ):
             for what, measure in _measures(options.valgrind).items():
-                ours, theirs = beside(measure, f"{here}", f"{there}/src", words)
+                ours, theirs = beside(measure, here, f"{there}/src", words)
                 counts = what != "CPU time"
                 shown = f"{ours:,.0f} / {theirs:,.0f}" if counts else f"{ours:.3f} / {theirs:.3f} s"
                 print(f"  {' '.join(words):<28} {what:<14} {shown:>31}   {ours / theirs:5.3f} x")

@@ -5,10 +5,10 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from bpflens.abi.attrs import MapCreate
 from bpflens.abi.enums import MapType, ProgType
 from bpflens.abi.infos import MapInfo
 from bpflens.testing.builders import map as new_map
@@ -20,7 +20,10 @@ from tests.hostile.actor import CONTAINER, Actor, Part, acting
 from tests.hostile.lens import Look, look
 from tests.hostile.witness import Witness
 
-__all__ = ["Host", "MapCreate"]
+
+def name(part: Callable[..., Any]) -> str:
+    """What a test with this parameter is called."""
+    return part.__name__
 
 
 class Host:

@@ -41,7 +41,8 @@ class Look(NamedTuple):
     def one(self, **wanted: Any) -> dict[str, Any]:
         """The one item with these values."""
         found = [each for each in self.items if wanted.items() <= each.items()]
-        assert len(found) == 1, f"{wanted}: {found or [*map(brief, self.items)]}; {self.errors}"
+        shown = [json.dumps(each)[:200] for each in found or self.items]
+        assert len(found) == 1, f"{wanted}: {shown}; {self.errors}"
         return found[0]
 
     def untold(self, *words: str | int) -> str:
@@ -52,16 +53,11 @@ class Look(NamedTuple):
         return found[0]
 
 
-def brief(item: Mapping[str, Any]) -> str:
-    """The beginning of an item."""
-    return json.dumps(item)[:200]
-
-
 def run(
     *arguments: str,
     command: Iterable[str] = COMMAND,
     before: Callable[[], None] | None = None,
-    env: Mapping[str, str] = {},  # noqa: B006
+    env: Mapping[str, str] = {},
     cwd: str | None = None,
     memory: int | None = None,
     limit: float = LIMIT,

@@ -10,7 +10,7 @@ from typing import Any
 from tests.hostile import calls, fuse
 from tests.hostile.actor import Actor
 from tests.hostile.host import Host
-from tests.hostile.test_netns_files import another_netns, keep_netns
+from tests.hostile.namespaces import another_netns, keep_netns
 
 MANY = 20
 
@@ -120,27 +120,35 @@ def containers(host: Host, hostile: bool) -> list[Actor]:
     return [container(host, number, turn) for number, turn in enumerate(turns)]
 
 
-def commands(host: Host) -> list[tuple[str, ...]]:
-    """Every command that looks."""
-    map, pin = str(host.map_id), f"pin:{host.pin}"
+def looks(host: Host) -> list[tuple[str, ...]]:
+    """Commands that look in each of the ways that there are."""
     return [
         ("overview",),
         ("prog", "list"),
-        ("prog", "list", "--parts", "all"),
-        ("prog", "show", str(host.xdp_id)),
-        ("map", "list"),
-        ("map", "show", pin, "--parts", "all"),
-        ("map", "dump", map),
+        ("map", "show", f"pin:{host.pin}", "--parts", "all"),
         ("link", "list"),
-        ("btf", "list"),
         ("attach", "list"),
         ("why", "prog", str(host.xdp_id)),
-        ("why", "map", map),
         ("orphans",),
         ("graph",),
-        ("graph", pin),
-        ("graph", "--if-gone", pin),
         ("doctor",),
         ("unpin", host.pin, "--dry-run"),
         ("record", f"{host.folder}/recording"),
+    ]
+
+
+def commands(host: Host) -> list[tuple[str, ...]]:
+    """Those, and every other command that opens anything."""
+    map, pin = str(host.map_id), f"pin:{host.pin}"
+    return [
+        *looks(host),
+        ("prog", "show", str(host.xdp_id)),
+        ("prog", "list", "--parts", "all"),
+        ("prog", "dump", str(host.xdp_id)),
+        ("map", "list"),
+        ("map", "dump", map),
+        ("btf", "list"),
+        ("why", "map", map),
+        ("graph", pin),
+        ("graph", "--if-gone", pin),
     ]

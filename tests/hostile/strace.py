@@ -10,9 +10,10 @@ from typing import NamedTuple
 from tests.hostile.lens import COMMAND, Ran, run
 
 _LINE = re.compile(
-    r"^(?P<pid>\d+) +(?P<call>open|openat|openat2|creat)\((?P<arguments>.*?)(?:\) += (?P<result>.*))?$"
+    r"^(?P<pid>\d+) +(?:open|openat|openat2|creat)"
+    r"\((?P<arguments>.*?)(?:\) += (?P<result>.*))?$"
 )
-_RESUMED = re.compile(r"^(?P<pid>\d+) +<\.\.\. (?P<call>\w+) resumed>(?P<rest>.*)$")
+_RESUMED = re.compile(r"^(?P<pid>\d+) +<\.\.\. \w+ resumed>(?P<rest>.*)$")
 _UNFINISHED = "<unfinished ...>"
 _CALL = re.compile(r"^\d+ +(?:<\.\.\. )?\w+")
 

@@ -18,10 +18,9 @@ from bpflens.testing.hooks import Hook, id_of
 from bpflens.testing.on_linux import cgroup_root
 from tests.hostile import calls
 from tests.hostile.actor import Actor, Part
-from tests.hostile.host import Host
+from tests.hostile.covers import COVERS, Cover, box, other
+from tests.hostile.host import Host, name
 from tests.hostile.lens import COMMAND, Look, look
-from tests.hostile.test_bpffs import COVERS, Cover, box, other
-from tests.hostile.test_netns_files import name
 
 
 def alone(part: Part) -> Part:
@@ -90,7 +89,7 @@ def test_a_covered_cgroup2(host: Host, attached: int, cover: Cover) -> None:
     assert host.witness.opened() == []
     item = found.one(kind="cgroup", prog_id=attached)
     assert item["target"].startswith("cgroup ")
-    assert not found.complete
+    found.untold("cgroup")
 
 
 def test_an_honest_cgroup2_of_a_container_names_cgroups(host: Host, attached: int) -> None:

@@ -13,7 +13,7 @@ from tests.hostile import calls
 from tests.hostile.actor import Actor
 from tests.hostile.host import Host
 from tests.hostile.lens import look
-from tests.hostile.test_netns_files import keep_netns, name
+from tests.hostile.namespaces import keep_netns
 
 
 def box(host: Host, user: bool) -> Actor:
@@ -50,7 +50,9 @@ def without(code: int) -> Callable[[], None]:
     return before
 
 
-@pytest.mark.parametrize("code", [errno.ENOSYS, errno.EPERM], ids=lambda code: errno.errorcode[code])
+@pytest.mark.parametrize(
+    "code", [errno.ENOSYS, errno.EPERM], ids=lambda code: errno.errorcode[code]
+)
 @pytest.mark.parametrize("user", [False, True], ids=["root's container", "user's container"])
 def test_openat2_is_refused(host: Host, code: int, user: bool) -> None:
     """Where seccomp refuses openat2(2), what only a mount of a container leads to is told as not

@@ -11,7 +11,7 @@ import pytest
 from tests.hostile import calls
 from tests.hostile.actor import Actor
 from tests.hostile.host import Host
-from tests.hostile.test_netns_files import another_netns, keep_netns
+from tests.hostile.namespaces import another_netns, keep_netns
 
 MEMORY = 256 << 20
 """Bytes of address space, however many mounts there are."""
@@ -38,7 +38,7 @@ def test_a_mount_with_a_hostile_name(host: Host, what: str) -> None:
         os.mkdir(f"{host.folder}/names")
         calls.mount("tmpfs", f"{host.folder}/names")
         os.mkdir(path)
-        inode = keep_netns(path + b"/ns")  # type: ignore[arg-type]
+        inode = keep_netns(path + b"/ns")
         home = os.open("/proc/self/ns/net", os.O_RDONLY)
         way = os.open(path + b"/ns", os.O_RDONLY)
         calls.setns(way)

@@ -13,7 +13,7 @@ from tests.hostile import calls
 from tests.hostile.actor import Actor
 from tests.hostile.host import Host
 from tests.hostile.lens import run
-from tests.hostile.test_netns_files import another_netns
+from tests.hostile.namespaces import another_netns
 
 NAME = "prod"
 
@@ -40,15 +40,12 @@ def test_a_name_of_a_container_is_not_the_hosts(host: Host, there: bool) -> None
     if there:
         with host.bench.elsewhere(NAME):
             host.bench.set_xdp(host.bench.device(), host.xdp)
-            real = os.stat("/proc/thread-self/ns/net").st_ino
     actor = impostor(host)
     found = host.attachments()
     targets = [each["target"] for each in found.items if each["prog_id"] == host.xdp_id]
-    plain = [each for each in targets if each.endswith(f"@{NAME}")]
-    assert len(plain) == there
-    assert [each for each in targets if str(actor.told) in each], targets
-    if there:
-        assert not [each for each in targets if str(real) in each]
+    assert len([each for each in targets if each.endswith(f"@{NAME}")]) == there
+    marked = f"@{NAME}@{actor.inode('mnt')}"
+    assert len([each for each in targets if each.endswith(marked)]) == 1, targets
     graph = run("graph", f"netns:{NAME}")
     assert (graph.status == 0) == there, graph
 
@@ -69,7 +66,8 @@ def test_a_mark_cannot_be_forged(host: Host) -> None:
     actor = host.act(part, user=True)
     targets = [each["target"] for each in host.attachments().items]
     assert len([each for each in targets if each.endswith(f"@{host.netns}")]) == 1
-    assert [each for each in targets if str(actor.told) in each], targets
+    marked = f"@{host.netns}@{actor.inode('mnt')}"
+    assert len([each for each in targets if each.endswith(marked)]) == 1, targets
 
 
 UNITS = ["sshd.service", f"docker-{'ab' * 32}.scope", "kubepods.slice", "\x1b[2J.service"]

@@ -7,34 +7,13 @@ import os
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from tests.hostile import calls, fuse
-from tests.hostile.host import Host
-
-
-@contextmanager
-def another_netns() -> Iterator[int]:
-    """In a new network namespace, by inode number, until this ends."""
-    home = os.open("/proc/self/ns/net", os.O_RDONLY)
-    try:
-        calls.unshare(calls.CLONE_NEWNET)
-        yield os.stat("/proc/self/ns/net").st_ino
-    finally:
-        calls.setns(home)
-        os.close(home)
-
-
-def keep_netns(path: str) -> int:
-    """A new network namespace that only a mount at this path keeps: its inode number."""
-    os.close(os.open(path, os.O_CREAT))
-    with another_netns() as inode:
-        calls.bind("/proc/self/ns/net", path)
-    return inode
-
+from tests.hostile.host import Host, name
+from tests.hostile.namespaces import another_netns, keep_netns
 
 # --- what lies there instead
 
@@ -128,10 +107,10 @@ def dotted(folder: str, host: Host) -> str:
 def overlaid(folder: str, host: Host) -> str:
     """An overlay covers the folder."""
     calls.mount("tmpfs", f"{folder}/layers")
-    for name in ("lower", "upper", "work"):
-        os.mkdir(f"{folder}/layers/{name}")
-    layers = ",".join(f"{name}dir={folder}/layers/{name}" for name in ("lower", "upper", "work"))
-    calls.mount("overlay", f"{folder}/a", layers)
+    layers = {f"{layer}dir": f"{folder}/layers/{layer}" for layer in ("lower", "upper", "work")}
+    for path in layers.values():
+        os.mkdir(path)
+    calls.mount("overlay", f"{folder}/a", ",".join(map("=".join, layers.items())))
     return f"{folder}/a/ns"
 
 
@@ -149,10 +128,6 @@ def listed(folder: str, host: Host) -> str:
 
 
 WAYS = [covered, linked, dotted, overlaid, listed]
-
-
-def name(part: Callable[..., Any]) -> str:
-    return part.__name__
 
 
 def hide(
@@ -281,6 +256,23 @@ def test_a_mount_below_a_fuse_mount(host: Host, silence: fuse.Silence) -> None:
         inode = keep_netns(f"{folder}/below/ns")
         daemon.silent(silence)
         yield inode
+
+    judge(host, host.act(part).told)
+
+
+def test_a_mount_below_an_automounter(host: Host) -> None:
+    """A namespace's file is mounted below an autofs, whose daemon does not answer."""
+    folder = f"{host.folder}/a"
+    os.mkdir(folder)
+
+    def part() -> Iterator[Any]:
+        os.setpgid(0, 0)
+        _, writer = os.pipe()
+        options = f"fd={writer},pgrp={os.getpid()},minproto=5,maxproto=5,indirect"
+        calls.mount("autofs", folder, options)
+        os.mkdir(f"{folder}/below")  # its daemon's process group may
+        calls.mount("tmpfs", f"{folder}/below")
+        yield keep_netns(f"{folder}/below/ns")
 
     judge(host, host.act(part).told)
 

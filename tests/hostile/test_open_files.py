@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.hostile import fuse
-from tests.hostile.host import Host
-from tests.hostile.test_netns_files import another_netns, name
+from tests.hostile.host import Host, name
+from tests.hostile.namespaces import another_netns
 
 MANY = 24
 """Fds that are swapped, each of a namespace that nothing else keeps: each is a chance."""

@@ -12,10 +12,9 @@ from contextlib import suppress
 import pytest
 
 import bpflens
-from bpflens.port.mountinfo import mounted as mount_lines
 from tests.hostile.host import Host
 from tests.hostile.lens import Ran, run
-from tests.hostile.shapes import commands, containers
+from tests.hostile.shapes import commands, containers, looks
 from tests.hostile.strace import Opened, Trace, traced
 
 FOREIGN = re.compile(r"^/proc/(\d+)(?:/task/\d+)?/(?:root|cwd|exe|fd/\d+|map_files/[^/]+)(?:/|$)")
@@ -69,7 +68,7 @@ def every(host: Host) -> list[tuple[str, Trace]]:
         pytest.skip("needs strace")
     run("attach", "list")  # what is kept from run to run is there
     log = f"{host.folder}/strace"
-    return [(" ".join(words), traced(*words, to=log)) for words in commands(host)]
+    return [(" ".join(words), traced(*words, to=log)) for words in looks(host)]
 
 
 def ended(ran: Ran) -> bool:
@@ -81,8 +80,9 @@ def test_no_command_opens_what_another_process_chose(crowd: Host) -> None:
     """By Python's own account (an audit hook): nothing below /proc/PID/root, and no /proc/PID/fd/N,
     is opened, listed or read but by O_PATH."""
     log = f"{crowd.folder}/audit"
+    path = os.pathsep.join(filter(None, (AUDITED, os.environ.get("PYTHONPATH"))))
     for words in commands(crowd):
-        ran = run(*words, env={"PYTHONPATH": AUDITED, "BPFLENS_AUDIT": log})
+        ran = run(*words, env={"PYTHONPATH": path, "BPFLENS_AUDIT": log})
         assert ended(ran), (words, ran)
         with open(log) as file:
             lines = [line.rstrip("\n").split(" ", 2) for line in file]
@@ -132,8 +132,10 @@ def mounted() -> Iterator[str]:
     """Where a bpffs, cgroup2 or nsfs is mounted, as the mountinfo of any process tells."""
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         with suppress(OSError), open(f"/proc/{pid}/mountinfo", "rb") as file:
-            for each in mount_lines(file.read(), "bpf", "cgroup2", "nsfs"):
-                yield each.path
+            for line in file:
+                before, _, after = line.decode(errors="surrogateescape").partition(" - ")
+                if after.split(" ")[0] in ("bpf", "cgroup2", "nsfs"):
+                    yield before.split(" ")[4]
 
 
 def known(opened: Opened, named: set[str], recording: str) -> bool:

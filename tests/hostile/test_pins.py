@@ -93,7 +93,15 @@ def test_directories_become_symlinks_during_the_walk(host: Host) -> None:
         assert found.one(id=host.map_id)["pinned"] == [host.pin]
 
 
-NAMES = [b"\x1b]0;owned\x07", b"a\nb", b"\xff\xfe", b"x@4026531840", b"a b", b"-rf", b"\xe2\x80\xae"]
+NAMES = [
+    b"\x1b]0;owned\x07",
+    b"a\nb",
+    b"\xff\xfe",
+    b"x@4026531840",
+    b"a b",
+    b"-rf",
+    b"\xe2\x80\xae",
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=repr)
