@@ -34,7 +34,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import bpflens
-from bpflens.testing.crowd import Size, crowd
+from benchmarks.attachments import fewer
+from bpflens.testing.crowd import crowd
 
 BOUND = 1.1
 ROUNDS = 9
@@ -48,14 +49,7 @@ def main() -> int:
     if os.geteuid() != 0 or not shutil.which("strace"):
         print("compare: needs root and strace")
         return 0
-    whole, part = Size(), options.part
-    size = Size(
-        whole.netns // part,
-        whole.cgroups // part,
-        whole.processes // part,
-        whole.fds,
-        whole.attachments // part,
-    )
+    size = fewer(options.part)
     here = os.path.dirname(os.path.dirname(bpflens.__file__))
     with (
         checkout(options.commit) as there,

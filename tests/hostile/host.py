@@ -9,11 +9,12 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from typing import Any
 
-from bpflens.abi.enums import MapType, ProgType
+from bpflens.abi.attrs import LinkCreate
+from bpflens.abi.enums import AttachType, MapType, ProgType
 from bpflens.abi.infos import MapInfo
 from bpflens.testing.builders import map as new_map
 from bpflens.testing.builders import program
-from bpflens.testing.hooks import id_of
+from bpflens.testing.hooks import id_of, link_id
 from bpflens.testing.on_linux import LinuxBench
 from tests.hostile import fuse
 from tests.hostile.actor import CONTAINER, Actor, Part, acting
@@ -46,11 +47,15 @@ class Host:
 
     def _honest(self) -> None:
         self.xdp = program(self.calls, "r0 = 2; exit", ProgType.XDP, name="honest_xdp")
-        """Attached to a device of a network namespace that has a process."""
+        """Attached to two devices of a network namespace that has a process, one by a link."""
         self.xdp_id = id_of(self.calls, self.xdp)
         with self.bench.elsewhere():
             self.netns = os.stat("/proc/thread-self/ns/net").st_ino
             self.bench.set_xdp(self.bench.device(), self.xdp)
+            attr = LinkCreate(
+                prog_fd=self.xdp, target_fd=self.bench.device(), attach_type=AttachType.XDP
+            )
+            self.link_id = link_id(self.calls, self.calls.link_create(attr))
         self.bpffs = self.bench.bpffs()
         self.pin = f"{self.bpffs}/honest"
         fd, self.map_id = self.map()

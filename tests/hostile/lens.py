@@ -79,7 +79,8 @@ def run(
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
-        preexec_fn=prepare,
+        # None where it does nothing: it may not run beside threads
+        preexec_fn=prepare if memory or before else None,
         env={**os.environ, **env},
         cwd=cwd,
     )

@@ -6,8 +6,10 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import TypeVar
 
 import pytest
 
@@ -17,16 +19,19 @@ from tests.hostile.lens import Ran, run
 from tests.hostile.shapes import commands, containers, looks
 from tests.hostile.strace import Opened, Trace, traced
 
+T = TypeVar("T")
+
 FOREIGN = re.compile(r"^/proc/(\d+)(?:/task/\d+)?/(?:root|cwd|exe|fd/\d+|map_files/[^/]+)(?:/|$)")
 """A path that another process chose, if it is another's."""
 
-AUDITED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "audited")
+HERE = os.path.dirname(os.path.abspath(__file__))
+AUDITED = os.path.join(HERE, "audited")
 
-HERE = os.path.dirname(os.path.dirname(os.path.dirname(bpflens.__file__)))
 ALLOWED = (
     sys.prefix,
     sys.base_prefix,
-    HERE,
+    os.path.dirname(os.path.dirname(HERE)),
+    os.path.dirname(os.path.dirname(bpflens.__file__)),
     os.path.expanduser("~/.cache/bpflens"),
     "/proc",
     "/sys",
@@ -67,8 +72,19 @@ def every(host: Host) -> list[tuple[str, Trace]]:
     if not shutil.which("strace"):
         pytest.skip("needs strace")
     run("attach", "list")  # what is kept from run to run is there
-    log = f"{host.folder}/strace"
-    return [(" ".join(words), traced(*words, to=log)) for words in looks(host)]
+    return two_at_once(lambda words, log: (" ".join(words), traced(*words, to=log)), host, looks)
+
+
+def two_at_once(
+    do: Callable[[tuple[str, ...], str], T],
+    host: Host,
+    commands: Callable[[Host], list[tuple[str, ...]]],
+) -> list[T]:
+    """Do it with each command and a file of its own."""
+    with ThreadPoolExecutor(2) as pool:
+        numbered = enumerate(commands(host))
+        begun = [pool.submit(do, words, f"{host.folder}/log{number}") for number, words in numbered]
+        return [each.result() for each in begun]
 
 
 def ended(ran: Ran) -> bool:
@@ -79,16 +95,18 @@ def ended(ran: Ran) -> bool:
 def test_no_command_opens_what_another_process_chose(crowd: Host) -> None:
     """By Python's own account (an audit hook): nothing below /proc/PID/root, and no /proc/PID/fd/N,
     is opened, listed or read but by O_PATH."""
-    log = f"{crowd.folder}/audit"
     path = os.pathsep.join(filter(None, (AUDITED, os.environ.get("PYTHONPATH"))))
-    for words in commands(crowd):
+
+    def audited(words: tuple[str, ...], log: str) -> tuple[tuple[str, ...], Ran, list[str]]:
         ran = run(*words, env={"PYTHONPATH": path, "BPFLENS_AUDIT": log})
-        assert ended(ran), (words, ran)
         with open(log) as file:
-            lines = [line.rstrip("\n").split(" ", 2) for line in file]
-        os.unlink(log)
+            return words, ran, file.read().splitlines()
+
+    for words, ran, lines in two_at_once(audited, crowd, commands):
+        assert ended(ran), (words, ran)
         assert len(lines) > 10
-        for pid, event, name in lines:
+        for line in lines:
+            pid, event, name = line.split(" ", 2)
             found = FOREIGN.match(name.strip("b'\""))
             assert not found or found[1] == pid, (words, event, name)
 
