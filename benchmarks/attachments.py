@@ -30,18 +30,23 @@ bpftool -j link
 """
 
 
-def main(part: int) -> int:
-    if os.geteuid() != 0 or not shutil.which("bpftool"):
-        print("attachments: needs root and bpftool")
-        return 0
+def fewer(part: int) -> Size:
+    """A crowd with everything so many times fewer."""
     whole = Size()
-    size = Size(
+    return Size(
         whole.netns // part,
         whole.cgroups // part,
         whole.processes // part,
         whole.fds,
         whole.attachments // part,
     )
+
+
+def main(part: int) -> int:
+    if os.geteuid() != 0 or not shutil.which("bpftool"):
+        print("attachments: needs root and bpftool")
+        return 0
+    size = fewer(part)
     with bpflens.open() as system, crowd(system.calls, size):
         report(
             f"the list of attachments: {size}",
