@@ -47,14 +47,14 @@ class Host:
 
     def _honest(self) -> None:
         self.xdp = program(self.calls, "r0 = 2; exit", ProgType.XDP, name="honest_xdp")
-        """Attached to two devices of a network namespace that has a process, one by a link."""
+        """Attached to a device of a network namespace that has a process."""
         self.xdp_id = id_of(self.calls, self.xdp)
         with self.bench.elsewhere():
             self.netns = os.stat("/proc/thread-self/ns/net").st_ino
             self.bench.set_xdp(self.bench.device(), self.xdp)
-            attr = LinkCreate(
-                prog_fd=self.xdp, target_fd=self.bench.device(), attach_type=AttachType.XDP
-            )
+            other = program(self.calls, "r0 = 2; exit", ProgType.XDP, name="honest_link")
+            device = self.bench.device()
+            attr = LinkCreate(prog_fd=other, target_fd=device, attach_type=AttachType.XDP)
             self.link_id = link_id(self.calls, self.calls.link_create(attr))
         self.bpffs = self.bench.bpffs()
         self.pin = f"{self.bpffs}/honest"

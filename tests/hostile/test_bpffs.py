@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from tests.hostile import calls, fuse
-from tests.hostile.covers import COVERS, Cover, box, other
+from tests.hostile.covers import COVERS, Cover, box, other, tree
 from tests.hostile.host import Host, name
+from tests.hostile.lens import look
 
 
 @pytest.mark.parametrize("cover", COVERS, ids=name)
@@ -33,6 +34,22 @@ def test_a_covered_bpffs(host: Host, cover: Cover) -> None:
     found.untold(f"{folder}/bpf", actor.inode("mnt"))
     told = [each["what"] for each in found.errors if "etc" in each["what"] or "fifo" in str(each)]
     assert not told
+
+
+COMMANDS = ["overview", "map list --parts all", "orphans", "graph"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_tells_of_a_covered_bpffs(host: Host, command: str) -> None:
+    """Who counts pins, or says who keeps what, says that it may not be all."""
+    folder = box(host)
+
+    def part() -> Iterator[Any]:
+        calls.mount("bpf", f"{folder}/bpf")
+        yield tree(folder, host)
+
+    host.act(part)
+    look(*command.split()).untold(f"{folder}/bpf")
 
 
 def test_a_bpffs_that_is_replaced_while_we_look(host: Host) -> None:

@@ -277,7 +277,8 @@ def test_a_mount_below_an_automounter(host: Host) -> None:
     judge(host, host.act(part).told)
 
 
-def test_a_fuse_mount_comes_and_goes(host: Host) -> None:
+@pytest.mark.parametrize("silence", fuse.Silence, ids=lambda each: each.value)
+def test_a_fuse_mount_comes_and_goes(host: Host, silence: fuse.Silence) -> None:
     """A FUSE file system that does not answer covers the folder again and again."""
     folder = f"{host.folder}/a"
     os.mkdir(folder)
@@ -290,7 +291,7 @@ def test_a_fuse_mount_comes_and_goes(host: Host) -> None:
         os.mkdir(kept)
         calls.bind(folder, kept)
         calls.unmount(folder)
-        daemon.silent(fuse.Silence.UNREAD)
+        daemon.silent(silence)
         yield inode
         while True:
             calls.bind(kept, folder)
@@ -298,7 +299,7 @@ def test_a_fuse_mount_comes_and_goes(host: Host) -> None:
             yield
 
     inode = host.act(part).told
-    for _ in range(5):
+    for _ in range(4):
         found = host.attachments()
         reached = [each for each in found.items if each["target"].endswith(f"@{inode}")]
         assert not reached  # there is nothing in it

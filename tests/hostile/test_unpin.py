@@ -189,7 +189,7 @@ def test_a_file_of_the_host_that_is_bound_into_a_bpffs(host: Host) -> None:
 # --- what changes between the look and the removal
 
 
-@pytest.mark.parametrize("tries", [8, pytest.param(400, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("tries", [8, pytest.param(150, marks=pytest.mark.soak)])
 def test_a_directory_becomes_a_symlink(host: Host, tries: int) -> None:
     """A user swaps the pin's directory with a link to a folder of the host, all the time: no file
     there is removed or opened."""
