@@ -13,7 +13,8 @@ device, a link into our own files, a FUSE mount that never answers. So:
   inode that is; fstatfs(2) only comes after that.
 - Only then it is opened for reading, by /proc/self/fd/N or relative to the fd of its directory.
 
-Without openat2(2) (Linux 5.6; a seccomp filter may refuse it) nothing of this is looked at.
+Without openat2(2) (Linux 5.6; a seccomp filter may refuse it) nothing of this is looked at, but for
+what is mounted in our own mount namespace: there openat(2) takes a name at a time.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cached_property
@@ -41,6 +43,8 @@ _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000
 _STATX_TYPE, _STATX_INO, _STATX_MNT_ID = 1, 0x100, 0x1000
 _STATX = Struct("=I24xH2xQ96xIIQ104x")
 """struct statx: stx_mask, stx_mode, stx_ino, stx_dev_major, stx_dev_minor, stx_mnt_id."""
+
+_NO_OPENAT2 = (errno.ENOSYS, errno.EPERM)
 
 MAGIC = {"bpf": 0xCAFE4A11, "cgroup2": 0x63677270}
 """f_type (include/uapi/linux/magic.h)."""
@@ -110,34 +114,67 @@ class Foreign:
         at = os.open(mount.before or "/", _O_PATH | os.O_DIRECTORY)
         for name in names:
             try:
-                below = self._looked_up(at, name, mount.kernfs)
+                below = self._looked_up(at, name, mount)
             finally:
                 os.close(at)
             at = below
         return at
 
-    def _looked_up(self, folder: int, path: str, kernfs: tuple[str, ...]) -> int:
-        """An O_PATH fd of what is below a directory, whatever file system that is of."""
+    def _looked_up(self, folder: int, path: str, mount: Mount) -> int:
+        """An O_PATH fd of what is on the way to a mount."""
         name, resolve = os.fsencode(path), _FOREIGN | _IN_ROOT
         try:
             return self._openat2(folder, name, _O_PATH, resolve | _CACHED)
         except OSError as error:
+            if error.errno in _NO_OPENAT2 and not mount.before:
+                return self._by_names(folder, path)
             # EINVAL: no RESOLVE_CACHED. Since: 5.12
             if error.errno not in (errno.EAGAIN, errno.EINVAL):
                 raise
-        if kernfs and self.facts(folder).device in kernfs:
+        if mount.kernfs and self.facts(folder).device in mount.kernfs:
             return self._openat2(folder, name, _O_PATH, resolve)
         return self._in_child(folder, name, _O_PATH, resolve)
 
     def entry(self, folder: int, path: str) -> int:
         """An O_PATH fd of what is below a directory that was checked, on the same mount. Raises
         OSError: ELOOP for a symbolic link, EXDEV where something is mounted."""
-        return self._openat2(folder, os.fsencode(path), _O_PATH, _INSIDE)
+        return self._inside(folder, path, _O_PATH)
 
     def folder(self, above: int, path: str) -> int:
         """A readable fd of a directory below (or, as `.`, at) one that was checked, on the same
         mount. Raises OSError."""
-        return self._openat2(above, os.fsencode(path), _O_FOLDER, _INSIDE)
+        return self._inside(above, path, _O_FOLDER)
+
+    def _inside(self, folder: int, path: str, flags: int) -> int:
+        try:
+            return self._openat2(folder, os.fsencode(path), flags, _INSIDE)
+        except OSError as error:
+            if error.errno not in _NO_OPENAT2:
+                raise
+        mount_id = self.facts(folder).mount_id
+        found = self._by_names(folder, path)
+        try:
+            if self.facts(found).mount_id != mount_id:
+                raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+            if flags & os.O_PATH:
+                return os.dup(found)
+            return os.open(".", flags, dir_fd=found)
+        finally:
+            os.close(found)
+
+    def _by_names(self, folder: int, path: str) -> int:
+        """An O_PATH fd of what is below a directory. Raises OSError: ELOOP for a symbolic link."""
+        at = os.open(".", _O_PATH, dir_fd=folder)
+        for name in path.split("/"):
+            try:
+                below = os.open(name or ".", _O_PATH | os.O_NOFOLLOW, dir_fd=at)
+            finally:
+                os.close(at)
+            at = below
+            if stat.S_ISLNK(self.facts(at).mode):
+                os.close(at)
+                raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+        return at
 
     # --- namespaces
 
@@ -188,7 +225,7 @@ class Foreign:
         if fd < 0:
             code = ctypes.get_errno()
             words = os.strerror(code)
-            if code in (errno.ENOSYS, errno.EPERM):  # Since: 5.6; or a seccomp filter
+            if code in _NO_OPENAT2:
                 words = f"openat2(2), without which it is not looked at: {words}"
             raise OSError(code, words)
         return fd
