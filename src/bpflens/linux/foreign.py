@@ -39,7 +39,7 @@ _NO_XDEV, _NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH, _IN_ROOT, _CACHED = 1, 2, 4, 8
 _FOREIGN = _NO_MAGICLINKS | _NO_SYMLINKS
 _INSIDE = _FOREIGN | _NO_XDEV | _BENEATH
 
-_AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = 0x1000, 0x4000
+_AT_FDCWD, _AT_EMPTY_PATH, _AT_STATX_DONT_SYNC = -100, 0x1000, 0x4000
 _STATX_TYPE, _STATX_INO, _STATX_MNT_ID = 1, 0x100, 0x1000
 _STATX = Struct("=I24xH2xQ96xIIQ104x")
 """struct statx: stx_mask, stx_mode, stx_ino, stx_dev_major, stx_dev_minor, stx_mnt_id."""
@@ -110,6 +110,8 @@ class Foreign:
         return fd
 
     def _at_root(self, mount: Mount) -> int:
+        if not mount.before and not mount.kernfs:
+            return self._looked_up(_AT_FDCWD, mount.path, mount)
         names = mount.path.strip("/").split("/") if mount.kernfs else [mount.path]
         at = os.open(mount.before or "/", _O_PATH | os.O_DIRECTORY)
         for name in names:
@@ -122,7 +124,7 @@ class Foreign:
 
     def _looked_up(self, folder: int, path: str, mount: Mount) -> int:
         """An O_PATH fd of what is on the way to a mount."""
-        name, resolve = os.fsencode(path), _FOREIGN | _IN_ROOT
+        name, resolve = os.fsencode(path), _FOREIGN | (_IN_ROOT if mount.before else 0)
         try:
             return self._openat2(folder, name, _O_PATH, resolve | _CACHED)
         except OSError as error:
@@ -164,7 +166,8 @@ class Foreign:
 
     def _by_names(self, folder: int, path: str) -> int:
         """An O_PATH fd of what is below a directory. Raises OSError: ELOOP for a symbolic link."""
-        at = os.open(".", _O_PATH, dir_fd=folder)
+        start = "/" if path.startswith("/") else "."
+        at = os.open(start, _O_PATH, dir_fd=None if folder == _AT_FDCWD else folder)
         for name in path.split("/"):
             try:
                 below = os.open(name or ".", _O_PATH | os.O_NOFOLLOW, dir_fd=at)
@@ -272,7 +275,7 @@ class Foreign:
             for kept in (*sorted((answer, folder)), 1 << 30):
                 if start < kept:  # os.closerange(0, 0) closes all
                     os.closerange(start, kept)
-                start = kept + 1
+                start = max(kept + 1, start)
             with socket.socket(fileno=answer) as door:
                 try:
                     fd = self._openat2(folder, name, flags, resolve)
