@@ -30,36 +30,34 @@ class Limit:
 
 # --- pins, mounts and namespaces, which other users can make
 
-PIN_DEPTH = Limit(
-    32, "directories, one in the other, in a bpffs", "directories more than {} deep are not entered"
-)
-PINS = Limit(100_000, "pins in one bpffs", "there are more than {} pins: the rest is not looked at")
+PINS = Limit(200_000, "files of one bpffs", "there are more than {} files: the rest was not read")
 PIN_NAMES = Limit(
-    200_000,
-    "symbolic links and directories in one bpffs",
-    "there are more than {} links and directories: the rest is not looked at",
-)
-MOUNTS = Limit(
-    20_000,
-    "mounts of bpffs, cgroup2 and nsfs in one mount namespace",
-    "there are more than {} mounts: the rest is not looked at",
+    1_000_000,
+    "names of one bpffs, also of directories and symbolic links",
+    "there are more than {} names: the rest was not read",
 )
 MOUNTINFO_BYTES = Limit(
     64 << 20,
-    "bytes of one /proc/PID/mountinfo",
-    "it is longer than {} bytes: the rest is not looked at",
+    "bytes of one mountinfo file: an unprivileged user may have 100,000 mounts (fs.mount-max) with "
+    "paths of 4 KiB in a mount namespace of his own",
+    "it has more than {} bytes",
 )
-LOOKUP_SECONDS = Limit(
-    2, "seconds for one lookup in another mount namespace", "it did not answer within {} seconds"
+MOUNTINFOS_BYTES = Limit(
+    256 << 20, "bytes of all mountinfo files of one look", "all of them have more than {} bytes"
 )
 FOREIGN_SECONDS = Limit(
-    30,
-    "seconds for all lookups in other mount namespaces",
-    "looking into other mount namespaces took {} seconds: the rest is not looked at",
+    2,
+    "seconds for all paths in mount namespaces that are not in the dentry cache",
+    "the file systems on the way to such paths did not answer in {} seconds",
 )
 
 # --- what changes while it is read
 
+PIN_TRIES = Limit(
+    4,
+    "reads of a directory of a bpffs from which names vanish",
+    "names vanished in each of {} looks",
+)
 NETLINK_TRIES = Limit(
     5, "dumps of a table of the network", "the table changed during each of {} dumps"
 )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from bpflens.errors import BpflensError, Limited
-from bpflens.model.parts import because
+from bpflens.errors import BpflensError
+from bpflens.model.parts import Reason, because
 
 
 class Attachment(NamedTuple):
@@ -58,8 +58,9 @@ class Failure(NamedTuple):
 def failure(kind: str, target: str, error: Exception) -> Failure:
     """What an error says, as a failure."""
     words = None
-    if isinstance(error, Limited):
-        words = str(because(error))
-    if isinstance(error, OSError) and not isinstance(error, BpflensError):
+    told = because(error)
+    if told.reason is Reason.LIMITED:
+        words = str(told)
+    elif isinstance(error, OSError) and not isinstance(error, BpflensError):
         words = error.strerror  # without Python's "[Errno 1]"
     return Failure(kind, target, words or str(error))

@@ -84,6 +84,11 @@ def attempt(read: Callable[[Of], T | Missing], of: Of) -> T | Missing:
         return because(error)
 
 
+_LIMITS = (0, errno.EAGAIN, errno.EFBIG, errno.ETIMEDOUT)
+"""What a door answers where it reached a limit of ours: the part of a file system that was not read
+(`Unread`), tables that change, files that are too long, what does not answer."""
+
+
 def because(error: Exception) -> Missing:
     """An error as the reason for what is missing."""
     if isinstance(error, Denied):
@@ -96,6 +101,8 @@ def because(error: Exception) -> Missing:
     if isinstance(error, Limited):
         return Missing(Reason.LIMITED, str(error))
     if isinstance(error, OSError) and not isinstance(error, BpflensError):
+        if error.errno in _LIMITS:
+            return Missing(Reason.LIMITED, error.strerror or str(error))
         refused = error.errno in (errno.EPERM, errno.EACCES)
         return Missing(Reason.DENIED if refused else Reason.FAILED, error.strerror or str(error))
     return Missing(Reason.FAILED, str(error))

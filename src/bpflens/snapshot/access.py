@@ -192,19 +192,15 @@ def _host(system: System, caller: _Caller) -> Iterator[Check]:
     try:
         told = Relations(system, at=_Everywhere(system))
         unseen = _unseen(told)
-        netns, bulk = len(told.places.netns), told.places.files.bulk
+        bulk = told.places.files.bulk
     except (BpflensError, OSError) as error:
         why = getattr(error, "strerror", None) or str(error)
         for name in ABOUT:
             yield _check(name, None, f"cannot be found out: {why}", _MOUNT_PROC)
         return
-    found = ABOUT | {
-        "namespaces": f"{netns} of networks, all can be entered",
-        "pins": _bpffs(system),
-    }
-    for name, words in found.items():
+    for name, words in ABOUT.items():
         if not unseen[name]:
-            yield _check(name, True, words)
+            yield _check(name, True, _bpffs(system) if name == "pins" else words)
         else:
             by_bulk = bulk is not None and name in ("open files", "attachments")
             remedy = _remedy(caller, unseen[name], _BY_ITERATOR if by_bulk else "")

@@ -297,7 +297,7 @@ def cut_walk(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 
         def less(system: System) -> Pins:
             found = find(system)
-            found.errors.append(("/sys/fs/bpf/deep", Limited(str(limits.PIN_DEPTH))))
+            found.errors.append(("/sys/fs/bpf/deep", Limited(str(limits.PINS))))
             return found
 
         monkeypatch.setattr(System, "pins", less)
@@ -310,10 +310,10 @@ def test_pins_that_were_not_reached_are_no_empty_list(
 ) -> None:
     assert whole(cli("map", "show", "5", "--json"))["items"][0]["pinned"] == []
     cut_walk()
-    reason = f"limited: /sys/fs/bpf/deep: {limits.PIN_DEPTH}"
+    reason = f"limited: /sys/fs/bpf/deep: {limits.PINS}"
     for words in ("map list", "map show 5", "prog list", "map show 5 --parts all"):
         found = cli(*words.split(), "--json")
-        assert cut(found)[0] == f"limited: {limits.PIN_DEPTH}"
+        assert cut(found)[0] == f"limited: {limits.PINS}"
         items = json.loads(found.out)["items"]
         item = next(each for each in items if each["name"] in ("squares", "looping"))
         assert (item["pinned"], item["missing"]["pinned"]) == (None, reason)
@@ -328,7 +328,7 @@ def test_what_rests_on_pins_is_uncertain_where_they_were_not_reached(
     cut_walk()
     for words in ("why map 5", "orphans", "overview"):
         found = cli(*words.replace("overview", "").split(), "--json")
-        assert f"limited: {limits.PIN_DEPTH}" in cut(found)
+        assert f"limited: {limits.PINS}" in cut(found)
     (item,) = json.loads(cli("--json").out)["items"]
     assert item["missing"]["pinned"].startswith("there may be more: ")
 
