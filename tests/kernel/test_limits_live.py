@@ -63,7 +63,7 @@ def test_pins_beyond_a_limit_are_told(
     assert next(each for each in checks if each["check"] == "pins")["ok"] is False
     if name != "PINS":
         return
-    for words in (["map", "list"], ["prog", "list"], ["link", "list"], [], ["graph"]):
+    for words in (["map", "list"], ["prog", "list"], [], ["graph"]):
         cut(run(*words, "--json"), limit)
     orphans = cut(run("orphans", "--json"), limit)["items"]
     ours = [each for each in orphans if id in map(str, each["ids"])]

@@ -191,8 +191,8 @@ def _host(system: System, caller: _Caller) -> Iterator[Check]:
     """What attachments and holders rest on: files, namespaces, pins, links, cgroups, contents."""
     try:
         told = Relations(system, at=_Everywhere(system))
-        unseen = _unseen(told)
-        bulk = told.places.files.bulk
+        _ = told.places.own_netns  # without /proc nothing can be found out
+        unseen, bulk = _unseen(told), told.places.files.bulk
     except (BpflensError, OSError) as error:
         why = getattr(error, "strerror", None) or str(error)
         for name in ABOUT:
