@@ -10,6 +10,7 @@
     ├── Refused                      1  a change that the kernel, or a condition, did not let happen
     ├── SyscallError (OSError)       1  a call failed in a way that none of the above says
     ├── FormatError (ValueError)     1  bytes from outside are not what they claim to be
+    ├── Limited                      1  a limit of ours (`bpflens.limits`) ended a read
     └── CassetteMiss                 1  a recording does not hold the answer to what was asked
 
 Doors (`bpflens.port`) raise plain `OSError`; `bpflens.port.calls` translates it, once.
@@ -77,6 +78,14 @@ class FormatError(BpflensError, ValueError):
         super().__init__(f"{what} (at byte {offset})")
         self.what = what
         self.offset = offset
+
+
+class Limited(BpflensError):
+    """A limit of ours (`bpflens.limits`) ended a read: what is beyond was not looked at."""
+
+
+class TooLarge(Limited, FormatError):
+    """The same of bytes from outside, which may be what they claim to be; `offset` is where."""
 
 
 class CassetteMiss(BpflensError):

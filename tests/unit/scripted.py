@@ -15,10 +15,11 @@ from typing import Any
 
 from bpflens.abi.attrs import ATTRS
 from bpflens.abi.enums import Cmd
+from bpflens.errors import Unsupported
 from bpflens.model.system import System
 from bpflens.port import fdinfo
 from bpflens.port.calls import CallNotFound, Calls
-from bpflens.port.doors import BpfPort, Clock, Doors, PinFile, PinFiles, Unread, Way
+from bpflens.port.doors import BpfPort, Clock, Doors, PinFile, PinFiles, Rows, Unread, Way
 from bpflens.port.memory import Memory
 from bpflens.port.mountinfo import Mount
 from tests.unit.scripted_objects import Link, Object, Table, fail
@@ -139,6 +140,22 @@ class Kernel:
         return found
 
 
+class Bulk:
+    """A `BulkPort` of a machine on which no process but ours has a file that matters."""
+
+    def files(self, bpf: BpfPort, keep: str | None) -> Rows:
+        return Rows(b"", 0)
+
+    def programs(self, bpf: BpfPort, after: int, maps: bool, keep: str | None) -> Rows:
+        raise Unsupported("nothing else is offered in bulk")
+
+    def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
+        raise Unsupported("nothing else is offered in bulk")
+
+    def tasks(self, bpf: BpfPort, keep: str | None) -> Rows:
+        raise Unsupported("nothing else is offered in bulk")
+
+
 class Host:
     """The files and the network of the machine: a `HostPort` and a `NetPort`."""
 
@@ -152,6 +169,7 @@ class Host:
         """Path → content, or the errno that reading it answers."""
         self.pins: dict[str, Object | int] = {}
         """Path in a bpffs → the object there, or the errno that opening it answers."""
+        self.links = {"/proc/self": "1", "/proc/self/ns/pid": "pid:[4026531836]"}
         self.unreadable: set[str] = set()
         self.messages: list[bytes] = []
         self.seconds = iter(range(1_000, 1 << 31))
@@ -171,6 +189,8 @@ class Host:
         return sorted({(p.partition("/")[0], "/" in p) for p in below})
 
     def readlink(self, path: str) -> str:
+        if path in self.links:
+            return self.links[path]
         raise fail(errno.ENOENT)
 
     def identity(self, path: str) -> tuple[str, int]:

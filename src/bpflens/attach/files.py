@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from bpflens.abi.rows import EventRow, FileKind, FileRow, SocketRow
@@ -14,7 +15,7 @@ from bpflens.port import fdinfo
 if TYPE_CHECKING:
     from bpflens.attach.places import Places
     from bpflens.attach.processes import Process
-    from bpflens.port.doors import Rows
+    from bpflens.port.doors import HostPort, Rows
 
 _SOCKET, _EVENT = int(FileKind.SOCKET), int(FileKind.PERF_EVENT)
 _ROWS_OF_SOCKET = SocketRow.__size__ // FileRow.__size__
@@ -39,9 +40,17 @@ _NAMES = {
 }
 """What readlink of /proc/PID/fd/N says (anon_inode_getfd()); None: fdinfo tells which object."""
 
-_PROCFS = re.compile(rb"^.* - proc .*$", re.MULTILINE)
+_PROCFS = re.compile(rb"^(?:\S+ ){4}/proc .* - proc \S+ (\S+)$", re.MULTILINE)
+"""The options of the procfs at /proc in mountinfo; the last one covers those before it."""
 _FIRST_PID_NAMESPACE = "pid:[4026531836]"
-"""PROC_PID_INIT_INO."""
+_FIRST_USER_NAMESPACE = "user:[4026531837]"
+"""PROC_PID_INIT_INO, PROC_USER_INIT_INO."""
+_BY_GROUP = (b"2", b"invisible")
+_HIDES = (*_BY_GROUP, b"4", b"ptraceable")
+"""hidepid=, as a number before Linux 5.8 and as a word since (hidepid2str()): what shows no
+processes of others. `noaccess` (1) shows them, and that they are closed."""
+_SYS_PTRACE = 19
+"""CAP_SYS_PTRACE."""
 
 
 class OpenFile(NamedTuple):
@@ -161,14 +170,49 @@ def _file(places: Places, process: Process, fd: int) -> OpenFile | None:
 
 def _elsewhere(places: Places) -> Missing | None:
     """Both ways show the processes of our own PID namespace and of those below it; procfs, if it is
-    mounted so, those alone that we may look into (proc(5), hidepid)."""
+    mounted so, those alone that we may look into (proc(5), hidepid), or not all of what it has."""
     host = places.host
     try:
         if host.readlink("/proc/self/ns/pid") != _FIRST_PID_NAMESPACE:
             return Missing(Reason.RESTRICTED, "processes outside of our PID namespace are not seen")
-        procfs = b"\n".join(_PROCFS.findall(host.read("/proc/self/mountinfo")))
-        if b"hidepid=" in procfs and ("1", True) not in host.listdir("/proc"):
+        options = _options(host.read("/proc/self/mountinfo"))
+        if options.get(b"subset") == b"pid":
+            return Missing(Reason.RESTRICTED, "procfs does not show all that it has (subset=pid)")
+        hidepid = options.get(b"hidepid", b"")
+        if hidepid in _HIDES and not _sees_hidden(host, hidepid, options.get(b"gid", b"0")):
             return Missing(Reason.RESTRICTED, "procfs shows no processes of others (hidepid)")
-    except OSError:
-        return None
+    except FileNotFoundError:
+        if _is_there(host, "/proc/self"):
+            return None  # a kernel without PID namespaces
+        # proc_self_get_link(): it is the procfs of a PID namespace that we are not in
+        return Missing(Reason.RESTRICTED, "/proc does not show the processes that we are among")
+    except OSError as error:
+        return because(error)
     return None
+
+
+def _is_there(host: HostPort, link: str) -> bool:
+    with suppress(OSError):
+        return bool(host.readlink(link))
+    return False
+
+
+def _options(mountinfo: bytes) -> dict[bytes, bytes]:
+    """The options with a value of the procfs at /proc."""
+    told = _PROCFS.findall(mountinfo)
+    pairs = (option.partition(b"=") for option in told[-1].split(b",")) if told else ()
+    return {name: value for name, _, value in pairs}
+
+
+def _sees_hidden(host: HostPort, hidepid: bytes, gid: bytes) -> bool:
+    """Whether what hides processes of others hides none from us (has_pid_permissions()); not, where
+    nothing tells."""
+    try:
+        status = dict(line.split(b":", 1) for line in host.read("/proc/self/status").splitlines())
+        groups = status.get(b"Groups", b"").split() + status.get(b"Gid", b"").split()[-1:]
+        if hidepid in _BY_GROUP and gid in groups:
+            return True
+        capable = int(status.get(b"CapEff", b"0"), 16) >> _SYS_PTRACE & 1
+        return bool(capable) and host.readlink("/proc/self/ns/user") == _FIRST_USER_NAMESPACE
+    except (OSError, ValueError):
+        return False

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from errno import EINVAL, ENOENT, ESRCH
+from errno import EFBIG, EINVAL, ENOENT, ESRCH
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
+from bpflens import limits
 from bpflens.abi.enums import ProgType
 from bpflens.abi.infos import ProgInfo
 from bpflens.abi.rows import FileKind
@@ -79,7 +80,7 @@ class Places:
         self.unread_mounts: dict[int, Missing] = {}
         """Mount namespaces of which the list of mounts was not read, by `mounts`."""
         self._known: dict[int, ProcessFacts | Missing] = {}
-        self._mountinfo_left = mountinfo.MOST_IN_ALL
+        self._mountinfo_left = limits.MOUNTINFOS_BYTES.value
 
     @cached_property
     def processes(self) -> list[Process]:
@@ -113,7 +114,9 @@ class Places:
                 # mounts_open_common() asks for no right, as long as nobody wants to go there.
                 told.mounts.extend(self._mounts(f"/proc/{pid}", mntns or 0, f"/proc/{pid}/root"))
             except OSError as error:
-                if error.errno != EINVAL and processes.one(self.host, pid):  # EINVAL: a zombie
+                if error.errno == EFBIG:
+                    self.unread_mounts[mntns or 0] = because(error)
+                elif error.errno != EINVAL and processes.one(self.host, pid):  # EINVAL: a zombie
                     told.unread.append(pid)
             else:
                 known |= {mntns} - {None}
@@ -148,8 +151,13 @@ class Places:
         return found
 
     def _mounts(self, folder: str, mntns: int, before: str) -> list[Mount]:
-        most = min(mountinfo.LARGEST, self._mountinfo_left)
-        text = self.host.read(f"{folder}/mountinfo", most)
+        largest, left = limits.MOUNTINFO_BYTES.value, self._mountinfo_left
+        try:
+            text = self.host.read(f"{folder}/mountinfo", max(min(largest, left), 1))
+        except OSError as error:
+            if error.errno == EFBIG and left < largest:
+                raise OSError(EFBIG, str(limits.MOUNTINFOS_BYTES)) from error
+            raise
         self._mountinfo_left -= len(text)
         trusted = self._root_device if before else mountinfo.root_device(text)
         return mountinfo.mounts(
@@ -158,7 +166,8 @@ class Places:
 
     @cached_property
     def _root_device(self) -> str:
-        return mountinfo.root_device(self.host.read("/proc/self/mountinfo", mountinfo.LARGEST))
+        most = limits.MOUNTINFO_BYTES.value
+        return mountinfo.root_device(self.host.read("/proc/self/mountinfo", most))
 
     def mount_of(self, path: str, mntns: int) -> Mount | None:
         """The bpffs mount of another mount namespace that a path there leads to."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from bpflens.errors import BpflensError
+from bpflens.model.parts import Reason, because
 
 
 class Attachment(NamedTuple):
@@ -51,11 +52,15 @@ class Failure(NamedTuple):
     target: str
     """What could not be looked at: `netns blue`, `/sys/fs/cgroup`, `pid 812`."""
     error: str
+    """Why; it may begin with a `Reason`, as the text of a `Missing`."""
 
 
 def failure(kind: str, target: str, error: Exception) -> Failure:
     """What an error says, as a failure."""
     words = None
-    if isinstance(error, OSError) and not isinstance(error, BpflensError):
+    told = because(error)
+    if told.reason is Reason.LIMITED:
+        words = str(told)
+    elif isinstance(error, OSError) and not isinstance(error, BpflensError):
         words = error.strerror  # without Python's "[Errno 1]"
     return Failure(kind, target, words or str(error))

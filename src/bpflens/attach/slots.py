@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Iterator
 
+from bpflens import limits
 from bpflens.abi.enums import AttachType, LinkType, MapType
 from bpflens.attach import struct_ops
 from bpflens.attach.places import Places
@@ -13,6 +14,7 @@ from bpflens.attach.record import Attachment, Failure, failure
 from bpflens.attach.targets import Targets
 from bpflens.errors import BpflensError, NotFound, SyscallError
 from bpflens.model.map import Map
+from bpflens.model.parts import Missing, Reason
 from bpflens.port.query import prog_query
 
 _SLOTS = {
@@ -30,10 +32,6 @@ _AT_SOCKETS = (
     AttachType.SK_SKB_VERDICT,
     AttachType.SK_MSG_VERDICT,
 )
-
-MOST = 1 << 16
-SECONDS = 2.0
-"""How far one map is walked."""
 
 
 def find(places: Places) -> Iterator[Attachment | Failure]:
@@ -62,7 +60,7 @@ def _look(targets: Targets, found: Map) -> Iterator[Attachment | Failure]:
 
 
 def _in_slots(found: Map, kind: str, hook: AttachType | None) -> Iterator[Attachment | Failure]:
-    walk = found.items(limit=MOST, seconds=SECONDS)
+    walk = found.items(limits.SLOTS.value, limits.SLOT_SECONDS.value)
     for element in walk:
         if element.prog_id:
             slot = int.from_bytes(element.key, "little")
@@ -71,7 +69,8 @@ def _in_slots(found: Map, kind: str, hook: AttachType | None) -> Iterator[Attach
                 hook.label if hook else None, None, None, {}, map_id=found.id, slot=str(slot),
             )  # fmt: skip
     if not walk.complete:
-        yield Failure(kind, f"map {found.id}", f"not all slots were read: {walk.why}")
+        reason = Missing(Reason.LIMITED, f"not all slots were read: {walk.why}")
+        yield Failure(kind, f"map {found.id}", str(reason))
 
 
 def _at_sockets(places: Places, found: Map) -> Iterator[Attachment]:

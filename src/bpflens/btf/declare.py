@@ -7,21 +7,19 @@ without its content; two types of one name get different ones (`names.py`).
 
 from __future__ import annotations
 
+from bpflens import limits
 from bpflens.btf import types as t
 from bpflens.btf.layout import Lost, Pad, is_packed, pieces
 from bpflens.btf.meaning import constants
 from bpflens.btf.names import NameSpace, identifier
 from bpflens.btf.spell import Speller, keyword
-from bpflens.errors import FormatError
+from bpflens.errors import TooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from bpflens.btf.parse import Btf
-
-MAX_NEEDS = 200
-"""How long a chain of types that need each other may be; the longest of this kernel has 40."""
 
 _MODES = {1: "QI", 2: "HI", 4: "SI", 8: "DI"}
 
@@ -84,10 +82,8 @@ class _Declarations(Speller):
         """Declares what a use of the type needs: its content if `whole`, else that it exists."""
         if type_id == 0 or (type_id, whole) in self._seen:
             return
-        if depth > MAX_NEEDS:
-            raise FormatError(
-                f"type [{type_id}] needs too many others", self.btf.offset_of(type_id)
-            )
+        if depth > limits.BTF_NEEDS.value:
+            raise TooLarge(f"type [{type_id}] {limits.BTF_NEEDS}", self.btf.offset_of(type_id))
         self._seen.add((type_id, whole))
         depth += 1
         found = self.btf[type_id]

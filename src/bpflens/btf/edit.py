@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 import struct
 
+from bpflens import limits
 from bpflens.btf import types as t
 from bpflens.btf.meaning import constants
 from bpflens.btf.render import flexible_arrays, is_char
-from bpflens.errors import FormatError, UsageError
+from bpflens.errors import TooLarge, UsageError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
     from bpflens.btf.parse import Btf
 
 MAX_PATH = 64
-MAX_NESTED = 200
-"""How many anonymous types a struct may have in it, at any depth."""
 _STEP = re.compile(r"\.?([A-Za-z_$][\w$]*)|\[([0-9]{1,10})\]")
 _FLOATS = {4: "f", 8: "d"}
 
@@ -127,8 +126,8 @@ def _named(btf: Btf, found: t.Composite, name: str, seen: set[int]) -> t.Member 
             return member
         inner = None if member.name else btf.strip(member.type_id)
         if isinstance(inner, t.Composite):
-            if len(seen) > MAX_NESTED:
-                raise FormatError("too many anonymous types", btf.offset_of(found.id))
+            if len(seen) > limits.NESTED_TYPES.value:
+                raise TooLarge(str(limits.NESTED_TYPES), btf.offset_of(found.id))
             nested = _named(btf, inner, name, seen)
             if nested is not None:
                 offset = member.bit_offset + nested.bit_offset

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import struct
 
+from bpflens import limits
 from bpflens.btf.types import Record
-from bpflens.errors import FormatError
+from bpflens.errors import FormatError, TooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     Data: TypeAlias = bytes | bytearray | memoryview
 
 MAGIC = b"\x7fELF"
-MAX_NAME = 4096
 _COMPRESSED = 0x800
 """SHF_COMPRESSED; of sections that are not, the bytes in the file are the content."""
 _NULL, _NOBITS = 0, 8
@@ -92,8 +92,12 @@ def sections(data: Data) -> tuple[Section, ...]:
 
 def string(strings: memoryview, at: int) -> str:
     """The string at an offset of a string table; "" where there is none."""
-    piece = bytes(strings[at : at + MAX_NAME])
-    return piece[: piece.find(b"\0")].decode("utf-8", "backslashreplace")
+    longest = limits.ELF_NAME_BYTES.value
+    piece = bytes(strings[at : at + longest + 1])
+    end = piece.find(b"\0")
+    if end < 0 and len(piece) > longest:
+        raise TooLarge(str(limits.ELF_NAME_BYTES), at)
+    return piece[:end].decode("utf-8", "backslashreplace")
 
 
 def _u(view: memoryview, order: str, at: int, size: int) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bpflens import limits
 from bpflens.btf.types import Record
-from bpflens.errors import FormatError
+from bpflens.errors import FormatError, TooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -12,9 +13,6 @@ if TYPE_CHECKING:
 MAGIC = 0xEB9F
 HEADER_SIZE = 24
 """Of `struct btf_header` before Linux 7.2, which adds the layout section."""
-
-MAX_SECTION = 1 << 26
-"""In bytes. The kernel takes 16 MiB in all (`BTF_MAX_SIZE`)."""
 
 _KINDS = 128
 _LAYOUT_SIZE = 4
@@ -55,8 +53,9 @@ def read_header(view: memoryview) -> Header:
         start, size = header_len + field(at), field(at + 4)
         if start + size > len(view):
             raise FormatError(f"{what} section runs past the end", at + 4)
-        if size > MAX_SECTION:
-            raise FormatError(f"{what} section of {size} bytes", at + 4)
+        if size > limits.BTF_SECTION_BYTES.value:
+            what = f"{what} section of {size} bytes: {limits.BTF_SECTION_BYTES}"
+            raise TooLarge(what, at + 4)
         return start, size
 
     types_at, types_len = section(8, "type")

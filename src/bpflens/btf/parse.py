@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import sys
 
+from bpflens import limits
 from bpflens.btf import types as t
 from bpflens.btf.header import read_header
 from bpflens.btf.records import HEAD, RecordWords, as_words, decode, kind_number, words_in
-from bpflens.errors import FormatError
+from bpflens.errors import FormatError, TooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,15 +25,6 @@ if TYPE_CHECKING:
 
 MAX_TYPES = 0x000FFFFF
 """`BTF_MAX_TYPE`; the kernel takes no more either."""
-
-MAX_NAME = 4096
-"""The longest name, in bytes; the kernel takes 512 (`KSYM_NAME_LEN`).
-
-Strings may share their tails, so that without a limit a small file could ask for any memory.
-"""
-
-MAX_DEPTH = 64
-"""How far types may nest or refer; the kernel's `MAX_RESOLVE_DEPTH` is 32."""
 
 
 class Btf:
@@ -75,6 +67,8 @@ class Btf:
         self._tags: dict[tuple[int, int], tuple[str, ...]] | None = None
         self._alignments: dict[int, int] = {}
         self._pointer_size = 0
+        self.cut = False
+        """Whether `text` has given the beginning of a longer string."""
         self._used: frozenset[int] = frozenset()
         """The offsets of all names of types, once that was worth it."""
 
@@ -129,25 +123,30 @@ class Btf:
         if off < self._first_string and self.base:
             return self.base.name(off)
         start = off - self._first_string
-        end = self._strings.find(b"\0", start, start + MAX_NAME + 1) if start >= 0 else -1
+        longest = limits.BTF_NAME_BYTES
+        end = self._strings.find(b"\0", start, start + longest.value + 1) if start >= 0 else -1
         if end < 0:
-            self._string(off)  # raises for an offset that is out of bounds
-            raise FormatError(f"name of more than {MAX_NAME} bytes", self._strings_at + start)
+            self._string(off, 0)  # raises for an offset that is out of bounds
+            raise TooLarge(str(longest), self._strings_at + start)
         return self._strings[start:end].decode("utf-8", "backslashreplace")
 
     def text(self, off: int) -> str:
-        """Like `name`, but of a longer string the beginning: source lines may have any length."""
-        return self._string(off)[:MAX_NAME].decode("utf-8", "backslashreplace")
+        """Like `name`, but of a longer string the beginning, after which `cut` is true: source
+        lines may have any length."""
+        longest = limits.SOURCE_BYTES.value
+        found = self._string(off, longest)
+        self.cut = self.cut or len(found) > longest
+        return found[:longest].decode("utf-8", "backslashreplace")
 
-    def _string(self, off: int) -> bytes:
-        """The bytes at an offset up to the NUL, but no more than a name may have, and one."""
+    def _string(self, off: int, longest: int) -> bytes:
+        """The bytes at an offset up to the NUL, but no more than `longest`, and one."""
         if off < self._first_string and self.base:
-            return self.base._string(off)
+            return self.base._string(off, longest)
         start = off - self._first_string
         if not 0 <= start < len(self._strings):
             raise FormatError(f"no string at {off}", self._strings_at + len(self._strings))
-        end = self._strings.find(b"\0", start, start + MAX_NAME + 1)
-        return self._strings[start : end if end >= 0 else start + MAX_NAME + 1]
+        end = self._strings.find(b"\0", start, start + longest + 1)
+        return self._strings[start : end if end >= 0 else start + longest + 1]
 
     def type_name(self, type_id: int) -> str:
         """A type's name, "" where it has none, without building the type."""
@@ -301,7 +300,7 @@ class Btf:
 
     def strip(self, type_id: int) -> t.Type:
         """The type under typedefs, `const`, `volatile`, `restrict` and type tags."""
-        for _ in range(MAX_DEPTH):
+        for _ in range(limits.BTF_DEPTH.value):
             found = self[type_id]
             if not isinstance(found, t.TRANSPARENT):
                 return found
@@ -311,7 +310,7 @@ class Btf:
     def sizeof(self, type_id: int) -> int:
         """A type's size in bytes; FormatError for what has none, as functions and `void`."""
         count = 1
-        for _ in range(MAX_DEPTH):
+        for _ in range(limits.BTF_DEPTH.value):
             found = self.strip(type_id)
             if isinstance(found, t.Array):
                 count *= found.nelems
@@ -335,7 +334,7 @@ class Btf:
         """
         known = self._alignments.get(type_id)
         if known is None:
-            if depth > MAX_DEPTH:
+            if depth > limits.BTF_DEPTH.value:
                 raise self._too_deep(type_id)
             known = self._alignments[type_id] = self._align(type_id, depth + 1)
         return known
@@ -386,5 +385,4 @@ class Btf:
         return self._offset(self._position(type_id))
 
     def _too_deep(self, type_id: int) -> FormatError:
-        what = f"type [{type_id}] nests more than {MAX_DEPTH} deep"
-        return FormatError(what, self.offset_of(type_id))
+        return TooLarge(f"type [{type_id}] {limits.BTF_DEPTH}", self.offset_of(type_id))

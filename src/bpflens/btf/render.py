@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import struct
 
+from bpflens import limits
 from bpflens.btf import types as t
 from bpflens.btf import value as v
 from bpflens.btf.meaning import ADDRESSES, constants, is_network_order, of_address, of_number
-from bpflens.errors import FormatError
+from bpflens.errors import FormatError, TooLarge
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,14 +26,8 @@ if TYPE_CHECKING:
     """A value's name, type, first bit, number of bits, and tags."""
     Read: TypeAlias = Callable[[Any, Place, int], v.Value]
 
-MAX_DEPTH = 32
-MAX_NODES = 1 << 16
-MAX_BYTES = 1 << 24
 MAX_BITS = 255
 """The widest number, in bits: what a bit field can be. `__int128` has 128."""
-
-MAX_EMPTY = 256
-"""Elements of an array whose elements have no bytes, so that the data sets no limit."""
 
 _FLOATS = {16: "e", 32: "f", 64: "d"}
 
@@ -85,7 +80,7 @@ def is_char(btf: Btf, type_id: int) -> bool:
     `is_str_array` of bpftool draws the same line; `u8` is a number, `unsigned char` too.
     """
     found = btf[type_id]
-    for _ in range(MAX_DEPTH):
+    for _ in range(limits.BTF_DEPTH.value):
         if not isinstance(found, t.Reference):
             break
         found = btf[found.to]
@@ -97,13 +92,10 @@ def is_char(btf: Btf, type_id: int) -> bool:
 class Reader:
     """Reads values of one type; what it finds out about types it keeps for the next value."""
 
-    def __init__(
-        self, btf: Btf, type_id: int, max_nodes: int = MAX_NODES, max_depth: int = MAX_DEPTH
-    ) -> None:
+    def __init__(self, btf: Btf, type_id: int) -> None:
         self.btf = btf
         self.type_id = type_id
-        self.max_nodes = max_nodes
-        self.max_depth = max_depth
+        self._deepest = limits.VALUE_DEPTH.value
         self._known: dict[int, tuple[t.Type, int, Read, bool]] = {}
         self._members: dict[int, list[tuple[t.Member, tuple[str, ...]]]] = {}
         self._labels: dict[tuple[int, int], tuple[bool, dict[int, str]]] = {}
@@ -122,10 +114,12 @@ class Reader:
         or larger than allowed.
         """
         self._data = memoryview(data).cast("B")
-        if len(self._data) > MAX_BYTES:
-            raise FormatError(f"value of more than {MAX_BYTES} bytes", MAX_BYTES)
-        self._nodes_left = self.max_nodes
-        self._bytes_left = 2 * MAX_BYTES  # of arrays: a union can show the same bytes many times
+        most = limits.VALUE_BYTES.value
+        if len(self._data) > most:
+            raise TooLarge(str(limits.VALUE_BYTES), most)
+        self._deepest = limits.VALUE_DEPTH.value
+        self._nodes_left = limits.VALUE_PARTS.value
+        self._bytes_left = 2 * most  # of arrays: a union can show the same bytes many times
         return self._value("", self.type_id, 0, 0, (), 0)
 
     def _value(
@@ -134,9 +128,9 @@ class Reader:
         """The value at bit `at`; `field_bits` is 0 for what is no bit field."""
         self._nodes_left -= 1
         if self._nodes_left < 0:
-            raise FormatError("value has too many parts", at // 8)
-        if depth > self.max_depth:
-            raise FormatError(f"value nests more than {self.max_depth} deep", at // 8)
+            raise TooLarge(str(limits.VALUE_PARTS), at // 8)
+        if depth > self._deepest:
+            raise TooLarge(str(limits.VALUE_DEPTH), at // 8)
         known = self._known.get(type_id)
         if known is None:
             known = self._known[type_id] = self._how_to_read(type_id)
@@ -284,8 +278,10 @@ class Reader:
             encoding = element.encoding if isinstance(element, t.Int) else 0
             if not encoding & (t.Int.BOOL | t.Int.CHAR):
                 return v.Numbers(*place, self._numbers(at, count, size, encoding))
-        if count > (self._nodes_left if size else MAX_EMPTY):
-            raise FormatError("value has too many parts", at // 8)
+        if size and count > self._nodes_left:
+            raise TooLarge(str(limits.VALUE_PARTS), at // 8)
+        if not size and count > limits.EMPTY_ELEMENTS.value:
+            raise TooLarge(str(limits.EMPTY_ELEMENTS), at // 8)
         items = [
             self._value("", found.element, at + 8 * size * index, 0, (), depth + 1)
             for index in range(count)
@@ -301,7 +297,7 @@ class Reader:
     def _array_bytes(self, at: int, size: int) -> bytes:
         self._bytes_left -= size
         if self._bytes_left < 0:
-            raise FormatError("value repeats its bytes too often", at // 8)
+            raise TooLarge(f"{limits.VALUE_BYTES}: it repeats its bytes too often", at // 8)
         return self._raw(at, 8 * size)
 
     def _raw(self, at: int, bits: int) -> bytes:

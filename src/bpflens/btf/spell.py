@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from bpflens import limits
 from bpflens.btf import types as t
 from bpflens.btf.names import identifier
-from bpflens.btf.parse import MAX_DEPTH
 from bpflens.btf.references import references
 from bpflens.errors import FormatError
 
@@ -70,7 +70,7 @@ class Speller:
 
     def check_depth(self, type_id: int, depth: int) -> None:
         """Raises FormatError for types nested too deep."""
-        if depth > MAX_DEPTH:
+        if depth > limits.BTF_DEPTH.value:
             raise FormatError(f"type [{type_id}] nests too deep", self.btf.offset_of(type_id))
 
     def spend(self, characters: int, type_id: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from bpflens.cli import output, selectors
@@ -12,8 +12,8 @@ from bpflens.model.program import Program
 from bpflens.present import code as present
 from bpflens.present import documents
 from bpflens.snapshot.code import Code
-from bpflens.snapshot.names import Named, Names
-from bpflens.snapshot.records import SCHEMA
+from bpflens.snapshot.names import Names
+from bpflens.snapshot.records import SCHEMA, ErrorRecord
 
 
 def run(session: Session) -> int:
@@ -32,24 +32,26 @@ def run(session: Session) -> int:
             flags = {key: getattr(options, key) for key in ("opcodes", "linum", "notes")}
             output.write(present.listing(records, **flags))
         else:
-            write_records(session, choice, records, code.program)
+            write_records(session, choice, records, code)
         _tell(code, options.notes)
-    return 0
+    return 1 if code.errors else 0
 
 
 def write_records(
-    session: Session, choice: output.Choice, records: Iterable[Any], program: Named
+    session: Session, choice: output.Choice, records: Iterable[Any], code: Code
 ) -> None:
     """Records of one program in the form that was asked for, or as a table."""
     noun = choice.noun
     columns = choice.columns or noun.columns
-    items = map(documents.item_of(columns), records)
+    items: Iterator[documents.Item] = map(documents.item_of(columns), records)
     if not choice.columns:
         items = map(present.without_none, items)
     match session.form:
         case "json":
-            head = {"program": program}
-            output.write(documents.document(noun.kind, items, [], lambda: True, head))
+            head = {"program": code.program}
+            errors: list[ErrorRecord] = []
+            items = _then(items, lambda: errors.extend(code.errors))
+            output.write(documents.document(noun.kind, items, errors, lambda: not errors, head))
         case "jsonl":
             output.write(documents.lines(items))
         case "csv":
@@ -60,11 +62,18 @@ def write_records(
             output.write(table.streamed(choice.columns or noun.table(), records))
 
 
+def _then(items: Iterator[documents.Item], done: Callable[[], None]) -> Iterator[documents.Item]:
+    """The items; and when they have been taken, what is to be done."""
+    yield from items
+    done()
+
+
 def _tell(code: Code, notes: bool) -> None:
     """What is hidden from this caller and so not in the listing."""
     for key, words in code.missing.items():
         if not words.startswith("none") and (key != "symbols" or notes):
             output.note(f"{key}: {words}")
+    output.tell([each for each in code.errors if each.error not in code.missing.values()])
 
 
 def _jited(session: Session, choice: output.Choice, program: Program, code: Code) -> int:
@@ -85,9 +94,9 @@ def _jited(session: Session, choice: output.Choice, program: Program, code: Code
         flags = {key: getattr(options, key) for key in ("opcodes", "linum", "notes")}
         output.write(present.machine_listing(records, **flags))
     else:
-        write_records(session, choice, records, code.program)
+        write_records(session, choice, records, code)
     _tell(code, options.notes)
-    return 0
+    return 1 if code.errors else 0
 
 
 def _hex(data: bytes, lengths: list[int], code: Code) -> Iterator[str]:
@@ -113,12 +122,14 @@ def _graph(session: Session, code: Code, form: str) -> int:
             "functions": [{"at": at, "name": name} for at, name in names.items()]
         }
         head = {"schema": SCHEMA, "kind": "graph", "program": code.program}
-        output.write([documents.encode(head | graph)])
-        return 0
+        errors = [error._asdict() for error in code.errors]
+        output.write([documents.encode(head | graph | {"errors": errors, "complete": not errors})])
+        return 1 if errors else 0
     records = code.records(source=False)
     lines = present.graph(code, "text" if form == "text" else "dot", records, session.options.notes)
     output.write(lines if form != "svg" else [svg("\n".join(lines), "--graph dot")])
-    return 0
+    output.tell(code.errors)
+    return 1 if code.errors else 0
 
 
 def svg(dot: str, instead: str) -> str:

@@ -13,11 +13,13 @@ from bpflens.cli.session import Session
 from bpflens.errors import UsageError
 from bpflens.model.elements import ElementWalk, find
 from bpflens.model.map import Map
+from bpflens.model.parts import is_limited
 from bpflens.model.typed import Readings
 from bpflens.present import documents
 from bpflens.present.columns import ELEMENTS, Column
 from bpflens.present.text import cell, clean
 from bpflens.snapshot.elements import Describer, ElementRecord, fields_of, named_map
+from bpflens.snapshot.records import ErrorRecord, limited
 
 
 def dump_map(session: Session) -> int:
@@ -42,9 +44,7 @@ def dump_map(session: Session) -> int:
         else:
             records = view.describer.records(elements)
         view.write(records, walk)
-    if walk.complete or walk.limited:
-        return 0
-    return 1
+    return 1 if view.errors else 0
 
 
 def lookup_element(session: Session) -> int:
@@ -56,7 +56,7 @@ def lookup_element(session: Session) -> int:
         view = View(session, found, how, session.options.sum)
         key = key_of(session.options.key, found, how.key)
         view.write(view.describer.records([find(found, key)]), None, detail=True)
-    return 0
+    return 1 if view.errors else 0
 
 
 def get_field(session: Session) -> int:
@@ -68,13 +68,14 @@ def get_field(session: Session) -> int:
         view = View(session, found, how, options.sum)
         column = view.column(options.field)
         key = key_of(options.key, found, how.key)
-        (record,) = view.describer.records([find(found, key)])
+        (record,) = view.noted(view.describer.records([find(found, key)]), None)
         value = column.getter(record)
         if session.form in ("json", "jsonl"):
             output.write([documents.encode(documents.safe(value))])
         else:
             output.write([_in_a_line(column, value)])
-    return 0
+    output.tell(view.errors)
+    return 1 if view.errors else 0
 
 
 def _in_a_line(column: Column, value: object) -> str:
@@ -111,6 +112,8 @@ class View:
         except UsageError as error:
             raise UsageError(f"{error}{self._hint()}") from error
         self.describer = Describer(session.system, how, per_cpu, add_up)
+        self.errors: list[ErrorRecord] = []
+        """What could not be read, when the elements have been written."""
 
     def column(self, field: str | None) -> Column:
         """The column of a field; None for the value, or the values of all CPUs."""
@@ -134,7 +137,7 @@ class View:
     ) -> None:
         """Write the records, and whether those are all."""
         form = self.session.form
-        chosen = self.choice.records(records)
+        chosen = self.choice.records(self.noted(records, walk))
         if form == "text":
             output.write(self._text(chosen, detail))
         elif form == "csv":
@@ -146,10 +149,31 @@ class View:
             else:
                 output.write(self._document(items, walk))
         if form != "json":
-            if walk is not None and not walk.complete:
+            if walk is not None and walk.limited:
                 output.note(f"not all elements: {walk.why}")
-            if self.how.why:
+            if self.how.why and not is_limited(self.how.why):
                 output.note(f"bytes, because the types cannot be read: {self.how.why}")
+            output.tell(self.errors)
+
+    def noted(
+        self, records: Iterable[ElementRecord], walk: ElementWalk | None
+    ) -> Iterator[ElementRecord]:
+        """The records; what could not be read of them, or of those that the walk did not reach, is
+        among the errors."""
+        for record in records:
+            inner, path = record.inner, record.key
+            self.errors += limited("element", None, path, record.missing)
+            if inner is not None:
+                for each in inner.records:
+                    self.errors += limited("element", None, path, each.missing)
+                if not inner.complete:
+                    self.errors.append(ErrorRecord("element", None, path, inner.why))
+            yield record
+        if is_limited(self.how.why):
+            self.errors.append(ErrorRecord("map", self.found.id, None, self.how.why))
+        if walk is not None and not walk.complete and not walk.limited:
+            why = f"not all elements: {walk.why}"
+            self.errors.append(ErrorRecord("map", self.found.id, None, why))
 
     def _document(self, items: Iterable[documents.Item], walk: ElementWalk | None) -> Iterator[str]:
         head = {"map": named_map(self.found)}
@@ -159,8 +183,8 @@ class View:
         return documents.document(
             ELEMENTS.kind,
             items,
-            [],
-            lambda: walk is None or walk.complete,
+            self.errors,
+            lambda: not self.errors and (walk is None or walk.complete),
             head,
             lambda: {"why": walk.why} if walk and not walk.complete else {},
             self.typed or self.recurse,

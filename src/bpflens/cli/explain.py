@@ -20,7 +20,7 @@ def run(session: Session) -> int:
         if session.form == "text" and not choice.columns:
             output.write(present.explanation(code, records))
         else:
-            write_records(session, choice, records, code.program)
+            write_records(session, choice, records, code)
     if "symbols" in code.missing:
         output.note(f"helpers and kernel functions have no names: {code.missing['symbols']}")
-    return 0
+    return 1 if code.errors else 0

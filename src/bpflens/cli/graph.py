@@ -14,6 +14,7 @@ from bpflens.errors import NotFound, UsageError
 if TYPE_CHECKING:
     from bpflens.attach.places import Places
     from bpflens.snapshot.graph import Edge, Indexed, Node
+    from bpflens.snapshot.records import ErrorRecord
 
 FORMS = (
     "prog:12, map:3, link:4, btf:5 (also by name: prog:xdp_lb), pin:/sys/fs/bpf/x, pid:812 or "
@@ -59,8 +60,8 @@ def show(session: Session) -> int:
         whole = with_subprograms(session.system, whole)
     asked = _Asked(Indexed(whole), told.places)
     if options.start:
-        _paths(session, asked, form)
-    elif options.if_gone:
+        return _paths(session, asked, form)
+    if options.if_gone:
         _if_gone(session, asked, form)
     else:
         _whole(session, asked, form)
@@ -162,22 +163,30 @@ def _near(graph: Indexed, key: str) -> Indexed:
     return Indexed(Graph(nodes, edges, whole.unseen, whole.errors))
 
 
-def _paths(session: Session, asked: _Asked, form: str) -> None:
+def _paths(session: Session, asked: _Asked, form: str) -> int:
+    from bpflens.model.parts import Missing, Reason
     from bpflens.present import graph as present
     from bpflens.snapshot.lifetime import paths
+    from bpflens.snapshot.records import ErrorRecord
 
     options, graph = session.options, asked.graph
     if form not in ("text", "json"):
         raise UsageError("paths are text or json")
     start, end = asked.node(options.start), asked.node(options.end)
-    found, complete = paths(graph, start.key, end.key, options.all)
+    found, cut = paths(graph, start.key, end.key, options.all)
+    errors = list(graph.graph.errors)
+    if cut:
+        errors.append(ErrorRecord("path", None, None, str(Missing(Reason.LIMITED, cut))))
     if form == "json":
         items = [{"path": [edge._asdict() for edge in path]} for path in found]
-        _document(graph, "paths", items, complete)
-        return
+        _document(errors, "paths", items, True)
+        return 1 if errors else 0
     if not found:
+        output.tell(errors)
         raise NotFound(f"no path leads from {start.words} to {end.words}")
-    output.write(present.path_lines(graph, found, complete))
+    output.write(present.path_lines(graph, found, cut))
+    output.tell(errors)
+    return 1 if errors else 0
 
 
 def _if_gone(session: Session, asked: _Asked, form: str) -> None:
@@ -204,17 +213,18 @@ def _if_gone(session: Session, asked: _Asked, form: str) -> None:
     found = freed(graph, gone, cut)
     if form == "json":
         items = [graph.nodes[key]._asdict() for key in found]
-        _document(graph, "freed", items, not graph.graph.unseen)
+        _document(graph.graph.errors, "freed", items, not graph.graph.unseen)
         return
     output.write(present.gone_lines(graph, words, found))
     if graph.graph.unseen:
         output.note(f"unless it is held by what cannot be seen: {'; '.join(graph.graph.unseen)}")
 
 
-def _document(graph: Indexed, kind: str, items: list[dict[str, Any]], complete: bool) -> None:
+def _document(
+    errors: list[ErrorRecord], kind: str, items: list[dict[str, Any]], complete: bool
+) -> None:
     from bpflens.present import documents
 
-    errors = graph.graph.errors
     done = complete and not errors
     output.write(documents.document(kind, items, errors, lambda: done, apart=True))
 

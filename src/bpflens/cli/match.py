@@ -23,11 +23,10 @@ def run(session: Session) -> int:
         raise NotFound(f"{path} has no BPF programs")
     matcher = Matcher(session.system, programs)
     found: list[MatchRecord] = list(matcher.records())
-    if not found and session.form == "text":
-        output.tell(matcher.errors)
+    if not found and not matcher.errors and session.form == "text":
         raise NotFound(f"no loaded program comes from {path}")
     status = output.show(session, choice, found, matcher.errors)
     rest = [each.name for each in programs if each.name not in {r.program for r in found}]
     if rest:
         output.note(f"not loaded: {', '.join(rest)}")
-    return status if found else NotFound.exit_code
+    return status if found or matcher.errors else NotFound.exit_code

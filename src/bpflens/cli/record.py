@@ -40,15 +40,22 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def record(session: Session) -> int:
     """Ask the kernel everything that the other commands could ask, and keep the answers."""
-    errors = sweep(session.system, session.options.elements, session.options.kernel_types)
+    most, left_out = session.options.elements, list[int]()
+    errors = sweep(session.system, most, session.options.kernel_types, left_out)
     session.save(session.options.file)
     print(f"recorded in {session.options.file}: bpflens --on {session.options.file}",
           file=sys.stderr)  # fmt: skip
+    if left_out and most:
+        many = f"{len(left_out)} maps, which have room for more than {most} (--elements)"
+        print(f"not in it: the elements of {many}", file=sys.stderr)
     return 1 if errors else 0
 
 
-def sweep(system: System, most: int, kernel_types: bool = False) -> int:
-    """Ask everything; returns how many objects could not be looked at."""
+def sweep(
+    system: System, most: int, kernel_types: bool = False, left_out: list[int] | None = None
+) -> int:
+    """Ask everything; returns how many objects could not be looked at. `left_out` gets the IDs of
+    the maps that have room for more than `most` elements: these are not asked for."""
     _, errors = overview(system)
     examine(system)
     look = Look(system, ~Part(0))
@@ -66,6 +73,8 @@ def sweep(system: System, most: int, kernel_types: bool = False) -> int:
                 if found.basic().max_entries <= most:
                     for _ in describer.records(found.items()):
                         pass
+                elif left_out is not None:
+                    left_out.append(id)
         except (BpflensError, OSError):
             continue  # what cannot be read answers the same when the recording is looked at
     return len(errors) + len(look.errors)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bpflens import limits
 from bpflens.errors import BpflensError, Denied, NotFound
 from bpflens.model.parts import Missing
 from bpflens.model.system import System
@@ -11,7 +12,6 @@ from bpflens.model.system import System
 if TYPE_CHECKING:
     from bpflens.btf import Btf
 
-MAX_FILE = 1 << 31
 _BEGINNINGS = (b"\x7fELF", b"\x9f\xeb", b"\xeb\x9f")
 """Of ELF, and of BTF in either byte order."""
 
@@ -54,7 +54,9 @@ def content(path: str) -> bytes:
     try:
         with open(path, "rb") as file:
             data = file.read(64)
-            return data + file.read(MAX_FILE) if data.startswith(_BEGINNINGS) else data
+            return (
+                data + file.read(limits.FILE_BYTES.value) if data.startswith(_BEGINNINGS) else data
+            )
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {path}") from error
     except PermissionError as error:

@@ -36,9 +36,11 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 
 def why(session: Session) -> int:
     """`why prog|map|link SELECTOR`."""
+    from bpflens.model.parts import Missing, Reason
     from bpflens.present import documents
     from bpflens.present import graph as present
     from bpflens.snapshot.graph import Indexed
+    from bpflens.snapshot.records import ErrorRecord
     from bpflens.snapshot.relations import Relations
     from bpflens.snapshot.why import why as explain
 
@@ -51,19 +53,24 @@ def why(session: Session) -> int:
     if told.denied and not any(key in graph.nodes for key in keys):
         raise told.denied
     found = [explain(graph, key) for key in _there(graph, keys)]
+    errors = told.errors + [
+        ErrorRecord(each.node.kind, each.node.id, None, str(Missing(Reason.LIMITED, each.cut)))
+        for each in found
+        if each.cut
+    ]
     if session.form == "text":
         for at, each in enumerate(found):
             output.write([""] * bool(at))
             output.write(present.why_lines(graph, each))
-        output.tell(told.errors)
+        output.tell(errors)
     else:
         items = [present.why_item(graph, each) for each in found]
-        complete = not (told.errors or told.unseen)
+        complete = not (errors or told.unseen)
         if session.form == "json":
-            output.write(documents.document("why", items, told.errors, lambda: complete))
+            output.write(documents.document("why", items, errors, lambda: complete))
         else:
             output.write(documents.lines(items, apart=True))
-    return 1 if told.errors else 0
+    return 1 if errors else 0
 
 
 def _keys(system: System, kind: str, selector: str) -> list[str]:

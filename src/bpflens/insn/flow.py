@@ -10,11 +10,9 @@ from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+from bpflens import limits
 from bpflens.insn import opcodes as op
 from bpflens.insn.code import Insn, steps
-
-LOOP_BUDGET = 200_000
-"""Visits to blocks while loop bodies are collected; those beyond are left empty."""
 
 
 class Edge(NamedTuple):
@@ -39,7 +37,8 @@ class Block(NamedTuple):
 class Loop(NamedTuple):
     """A loop: `body` holds the first slots of its blocks, `header`'s included.
 
-    `natural` is False where the loop can be entered past its header; then `body` is empty.
+    `natural` is False where the loop can be entered past its header; then `body` is empty, as it is
+    where `Flow.cut` says so.
     """
 
     header: int
@@ -64,6 +63,8 @@ class Flow(NamedTuple):
     functions: tuple[int, ...]
     loops: tuple[Loop, ...]
     bad: tuple[BadJump, ...]
+    cut: str = ""
+    """Why some loops have no body."""
 
     def block_of(self, slot: int) -> Block:
         """The block that holds a slot; IndexError outside the program."""
@@ -165,7 +166,8 @@ def flow(insns: Sequence[Insn], *, entries: Iterable[int] = (), xlated: bool = F
         Block(start, end, bisect_right(order, start) - 1, start in reached)
         for start, end in zip(firsts, ends, strict=True)
     )
-    return Flow(blocks, edges, order, _loops(edges, order, reached), tuple(sorted(bad, key=_place)))
+    loops, cut = _loops(edges, order, reached)
+    return Flow(blocks, edges, order, loops, tuple(sorted(bad, key=_place)), cut)
 
 
 def _place(bad: BadJump) -> int:
@@ -213,7 +215,10 @@ def _reach(edges: Iterable[Edge], roots: Iterable[int]) -> set[int]:
     return seen
 
 
-def _loops(edges: Sequence[Edge], functions: Sequence[int], reached: set[int]) -> tuple[Loop, ...]:
+def _loops(
+    edges: Sequence[Edge], functions: Sequence[int], reached: set[int]
+) -> tuple[tuple[Loop, ...], str]:
+    """(the loops, why some have no body)."""
     inner = [edge for edge in edges if edge.kind in ("fallthrough", "taken")]
     followers = _followers(inner)
     before: dict[int, list[int]] = {}
@@ -229,16 +234,17 @@ def _loops(edges: Sequence[Edge], functions: Sequence[int], reached: set[int]) -
         for source, target in retreating:
             natural = _dominates(target, source, parents, rank)
             loops.setdefault((target, natural), []).append(source)
-    budget = LOOP_BUDGET
+    budget, cut = limits.LOOP_BLOCKS.value, ""
     found = []
     for (header, natural), sources in sorted(loops.items()):
         body: set[int] = set()
-        if natural and budget > 0:
-            body = _body(header, sources, before, budget)
+        if natural:
+            body = _body(header, sources, before, budget) if budget > 0 else body
             budget -= len(body) or budget
+            cut = cut if body else str(limits.LOOP_BLOCKS)
         back = tuple(sorted(set(sources)))
         found.append(Loop(header, back, tuple(sorted(body)), natural))
-    return tuple(found)
+    return tuple(found), cut
 
 
 def _depth_first(

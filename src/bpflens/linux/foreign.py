@@ -29,6 +29,7 @@ from functools import cached_property
 from struct import Struct
 from typing import NamedTuple, NoReturn
 
+from bpflens import limits
 from bpflens.port.doors import Way
 from bpflens.port.mountinfo import Mount
 
@@ -49,9 +50,6 @@ _NO_OPENAT2 = (errno.ENOSYS, errno.EPERM)
 MAGIC = {"bpf": 0xCAFE4A11, "cgroup2": 0x63677270}
 """f_type (include/uapi/linux/magic.h)."""
 
-SECONDS = 2.0
-"""How long all paths together may take that are not in the dentry cache."""
-
 _O_PATH = os.O_PATH | os.O_CLOEXEC
 _O_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -70,7 +68,7 @@ class Foreign:
     """Opens what belongs to other users."""
 
     def __init__(self) -> None:
-        self._seconds = SECONDS
+        self._seconds = float(limits.FOREIGN_SECONDS.value)
 
     @cached_property
     def _libc(self) -> ctypes.CDLL:
@@ -243,7 +241,7 @@ class Foreign:
         import time
 
         if self._seconds <= 0:
-            raise OSError(errno.ETIMEDOUT, _SLOW)
+            raise OSError(errno.ETIMEDOUT, str(limits.FOREIGN_SECONDS))
         ours, theirs = socket.socketpair()
         started = time.monotonic()
         with ours, theirs:
@@ -256,7 +254,7 @@ class Foreign:
                 answer, fds, _, _ = socket.recv_fds(ours, 4, 1)
             except TimeoutError:
                 _leave(pid)
-                raise OSError(errno.ETIMEDOUT, _SLOW) from None
+                raise OSError(errno.ETIMEDOUT, str(limits.FOREIGN_SECONDS)) from None
             finally:
                 self._seconds -= time.monotonic() - started
         os.waitpid(pid, 0)
@@ -285,9 +283,6 @@ class Foreign:
                     socket.send_fds(door, [bytes(4)], [fd])
         finally:
             os._exit(0)
-
-
-_SLOW = "its file system does not answer"
 
 
 def _leave(pid: int) -> None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from bpflens import limits
 from bpflens.btf import types as t
-from bpflens.btf.parse import MAX_DEPTH, Btf
+from bpflens.btf.parse import Btf
 from bpflens.errors import Unsupported
 
 
@@ -47,7 +48,7 @@ class Kernel:
     def place(self, struct: t.Composite, path: str) -> Place:
         """Where `a.b` lies in a struct; members of unnamed structs and unions count as its own."""
         name, _, rest = path.partition(".")
-        found = self._member(struct, name, MAX_DEPTH)
+        found = self._member(struct, name, limits.BTF_DEPTH.value)
         inner = self.btf.strip(found.type_id) if found and rest else None
         if found is None or (rest and not isinstance(inner, t.Composite)):
             raise Unsupported(f"struct {struct.name} of this kernel has no {path}")

@@ -9,6 +9,7 @@ from contextlib import contextmanager, suppress
 from functools import cache
 from typing import TYPE_CHECKING
 
+from bpflens import limits
 from bpflens.abi.netlink import NLM_F_DUMP_INTR, NlMsgType, error_code, messages
 from bpflens.linux.foreign import Foreign
 from bpflens.port.doors import Way
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 _CLONE_NEWNET = 0x40000000
 _ROOM = 1 << 16
 """More than the kernel puts into one answer of a dump: 32 KiB (netlink_recvmsg())."""
-_TRIES = 5
 _SOL_NETLINK, _GET_STRICT_CHK = 270, 12
 
 
@@ -36,7 +36,7 @@ class LinuxNet:
 
     def dump(self, protocol: int, request: bytes) -> list[bytes]:
         """See `NetPort.dump`. A table that changed while it was read is read again, a few times."""
-        for _ in range(_TRIES):
+        for _ in range(limits.NETLINK_TRIES.value):
             door = self._sockets.pop(protocol, None) or _socket(protocol)
             try:
                 answers = self._ask(door, request)
@@ -48,7 +48,7 @@ class LinuxNet:
                 # what is left of an answer must not be taken for that to the next request
                 if protocol not in self._sockets:
                     door.close()
-        raise OSError(errno.EAGAIN, "the table changes all the time")
+        raise OSError(errno.EAGAIN, str(limits.NETLINK_TRIES))
 
     def _ask(self, door: socket.socket, request: bytes) -> list[bytes] | None:
         """The whole answer; None where it is not of one moment (NLM_F_DUMP_INTR)."""

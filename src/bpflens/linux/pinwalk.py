@@ -7,16 +7,10 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from bpflens import limits
 from bpflens.linux.foreign import Foreign
 from bpflens.port.calls import CallNotFound
 from bpflens.port.doors import PinFile, PinFiles, Unread
-
-MOST_NAMES = 1_000_000
-"""Names that are read of one bpffs; a user may make as many as he has memory for."""
-MOST_PINS = 200_000
-"""Files of one bpffs that are opened."""
-TRIES = 4
-"""How often a directory is read while names vanish from it: they may have got other names."""
 
 Identify = Callable[[int, str, int, int], PinFile]
 """(O_PATH fd, path, inode number, that of the directory) → what the file pins. Raises OSError."""
@@ -54,7 +48,8 @@ class PinWalk:
 
     def _settled(self, path: str, inode: int, found: PinFiles) -> None:
         """A directory in which no name vanished while it was read."""
-        for _ in range(TRIES):
+        part, inner = PinFiles([], []), list[tuple[str, int]]()
+        for _ in range(limits.PIN_TRIES.value):
             part, inner = PinFiles([], []), list[tuple[str, int]]()
             try:
                 steady = self._directory(path, inode, part, inner)
@@ -67,7 +62,7 @@ class PinWalk:
             if steady:
                 break
         else:
-            part.unread.append(Unread(path, errno.EAGAIN, "its files get other names all the time"))
+            part.unread.append(Unread(path, 0, str(limits.PIN_TRIES)))
         found.found.extend(part.found)
         found.unread.extend(part.unread)
         self._waiting += reversed(inner)
@@ -84,8 +79,8 @@ class PinWalk:
                     inner.append((below, entry.inode()))
                     continue
                 self._pins += 1
-                if self._pins > MOST_PINS:
-                    raise _LimitReached(f"more than {MOST_PINS} files: the rest was not read")
+                if self._pins > limits.PINS.value:
+                    raise _LimitReached(str(limits.PINS))
                 try:
                     fd = self._foreign.entry(folder, entry.name)
                     try:
@@ -107,8 +102,8 @@ class PinWalk:
         with os.scandir(folder) as entries:
             for entry in entries:
                 self._names += 1
-                if self._names > MOST_NAMES:
-                    raise _LimitReached(f"more than {MOST_NAMES} names: the rest was not read")
+                if self._names > limits.PIN_NAMES.value:
+                    raise _LimitReached(str(limits.PIN_NAMES))
                 if not entry.is_symlink():
                     kept.append(entry)
         return iter(sorted(kept, key=lambda entry: entry.name))

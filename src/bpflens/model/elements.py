@@ -13,6 +13,7 @@ import struct
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, NamedTuple
 
+from bpflens import limits
 from bpflens.abi.mapfacts import Batch, Value, Walk
 from bpflens.errors import CassetteMiss, Denied, NotFound, SyscallError, Unsupported
 from bpflens.port.calls import CallDenied, CallNotFound, CallUnsupported
@@ -22,12 +23,8 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 4 << 20
 """Room for keys and values of one batch: a call copies for about a millisecond."""
-BATCH_BYTES_MAX = 256 << 20
-"""Where to stop growing for a hash bucket that does not fit (ENOSPC)."""
-SPARE_STEPS = 1024
 _LOOK_EVERY = 256
 """Slots after which it is looked whether the time is over."""
-_OVER = "the time allowed for it was over"
 
 
 class Element(NamedTuple):
@@ -93,6 +90,7 @@ class ElementWalk:
     def __init__(self, map: Map, limit: int | None = None, seconds: float | None = None) -> None:
         self.map = map
         self.limit = limit
+        self.seconds = seconds
         self.seen = 0
         """Elements given so far."""
         self.complete = False
@@ -120,7 +118,7 @@ class ElementWalk:
                 self.seen += 1
                 yield Element(key, (value,)) if plain else element(self.map, key, value)
                 if self._late():
-                    self._stop(_OVER)
+                    self._stop(self._over)
                     return
         except CallDenied as error:
             raise Denied(f"map {told.id} cannot be read: {error}", "CAP_SYS_ADMIN") from error
@@ -129,6 +127,10 @@ class ElementWalk:
 
     def _stop(self, why: str) -> None:
         self._stopped, self.limited, self.why = True, False, why
+
+    @property
+    def _over(self) -> str:
+        return f"the time allowed for it, {self.seconds} seconds, was over"
 
     def _late(self) -> bool:
         if self._deadline is None:
@@ -163,7 +165,7 @@ class ElementWalk:
         for index in range(self.map.basic().max_entries):
             # of empty slots nothing is given, after which it would be looked
             if index % _LOOK_EVERY == _LOOK_EVERY - 1 and self._late():
-                self._stop(_OVER)
+                self._stop(self._over)
                 return
             key = struct.pack("=I", index)
             try:
@@ -176,7 +178,7 @@ class ElementWalk:
         calls = self.map.system.calls
         given: set[bytes] = set()
         key: bytes | None = None
-        for _ in range(4 * told.max_entries + SPARE_STEPS):
+        for _ in range(4 * told.max_entries + limits.SPARE_STEPS.value):
             key = calls.map_next_key(self.map.fd, key, told.key_size)
             if key is None:
                 return
@@ -188,7 +190,7 @@ class ElementWalk:
                 continue  # deleted since: the next key is the first again
             given.add(key)
             yield key, value
-        self._stop("the map changes faster than it can be read")
+        self._stop(str(limits.SPARE_STEPS))
 
     def _batches(self) -> Iterator[tuple[bytes, bytes]]:
         facts, told = self.map.facts, self.map.basic()
@@ -199,7 +201,7 @@ class ElementWalk:
         restarts = facts.batch is Batch.KEYS and facts.walk is Walk.KEYS
         given: set[bytes] | None = set() if restarts else None
         cursor: bytes | None = None
-        for _ in range(4 * (told.max_entries // count) + SPARE_STEPS):
+        for _ in range(4 * (told.max_entries // count) + limits.SPARE_STEPS.value):
             keys, values = bytearray(count * key_size), bytearray(count * room)
             try:
                 found, cursor, end = calls.map_lookup_batch(
@@ -207,8 +209,11 @@ class ElementWalk:
                 )
             except SyscallError as error:
                 larger = 2 * count * (key_size + room)
-                if error.errno != errno.ENOSPC or larger > BATCH_BYTES_MAX:
+                if error.errno != errno.ENOSPC:
                     raise
+                if larger > limits.BUCKET_BYTES.value:
+                    self._stop(str(limits.BUCKET_BYTES))
+                    return
                 count *= 2
                 continue
             for at in range(found):
@@ -220,7 +225,7 @@ class ElementWalk:
                 yield key, bytes(values[at * room : (at + 1) * room])
             if end:
                 return
-        self._stop("the map changes faster than it can be read")
+        self._stop(str(limits.SPARE_STEPS))
 
     def _value(self, key: bytes) -> bytes:
         try:

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bpflens import limits
 from bpflens.btf.ext import BtfExt, parse_ext
 from bpflens.btf.objectfile import EXECUTABLE, FUNCTION, PROGBITS, ObjectFile, Relocation, Symbol
 from bpflens.btf.parse import Btf
 from bpflens.btf.types import Func
-from bpflens.errors import FormatError
+from bpflens.errors import FormatError, TooLarge
 from bpflens.insn import opcodes as op
 from bpflens.insn.code import SIZE, Insn, decode
 from bpflens.insn.prototype import prototype
 
 TEXT = ".text"
 """The section of functions that programs call."""
-MOST_SLOTS = 1_000_000
-"""Of one program: what the verifier would walk at most (BPF_COMPLEXITY_LIMIT_INSNS)."""
 
 SourceLine = tuple[str, int, int, str]
 """File, line, column, and the text."""
@@ -174,8 +173,8 @@ class _Linker:
     def _add(self, piece: _Piece) -> None:
         start = self.starts[piece] = len(self.insns)
         self.insns += piece.insns
-        if len(self.insns) > MOST_SLOTS:
-            raise FormatError(f"program {self.main.name} is longer than any kernel takes", 0)
+        if len(self.insns) > limits.OBJECT_INSNS.value:
+            raise TooLarge(f"program {self.main.name}: {limits.OBJECT_INSNS}", 0)
         self.adapted |= {start + slot for slot in self.object.core_slots(piece)}
 
     def _relocate(self, piece: _Piece, slot: int) -> _Piece | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from enum import Flag, StrEnum, auto
 from typing import NamedTuple, TypeVar
 
-from bpflens.errors import BpflensError, Denied, NotFound, Unsupported
+from bpflens.errors import BpflensError, Denied, Limited, NotFound, Unsupported
 
 
 class Part(Flag):
@@ -56,6 +56,8 @@ class Reason(StrEnum):
     """Nothing is counted, because statistics are not on."""
     NOT_ASKED = "not asked"
     """The part that holds it was not asked for."""
+    LIMITED = "limited"
+    """A limit of ours (`bpflens.limits`) ended the read that would tell."""
     FAILED = "failed"
     """The call that would tell failed otherwise."""
 
@@ -82,6 +84,11 @@ def attempt(read: Callable[[Of], T | Missing], of: Of) -> T | Missing:
         return because(error)
 
 
+_LIMITS = (0, errno.EAGAIN, errno.EFBIG, errno.ETIMEDOUT)
+"""What a door answers where it reached a limit of ours: the part of a file system that was not read
+(`Unread`), tables that change, files that are too long, what does not answer."""
+
+
 def because(error: Exception) -> Missing:
     """An error as the reason for what is missing."""
     if isinstance(error, Denied):
@@ -91,10 +98,22 @@ def because(error: Exception) -> Missing:
         return Missing(Reason.GONE, "it vanished while it was read")
     if isinstance(error, Unsupported):
         return Missing(Reason.UNSUPPORTED, str(error))
+    if isinstance(error, Limited):
+        return Missing(Reason.LIMITED, str(error))
     if isinstance(error, OSError) and not isinstance(error, BpflensError):
+        if error.errno in _LIMITS:
+            return Missing(Reason.LIMITED, error.strerror or str(error))
         refused = error.errno in (errno.EPERM, errno.EACCES)
         return Missing(Reason.DENIED if refused else Reason.FAILED, error.strerror or str(error))
     return Missing(Reason.FAILED, str(error))
+
+
+_LIMITED = f"{Reason.LIMITED}: "
+
+
+def is_limited(words: str) -> bool:
+    """Whether a reason in words, as `str(Missing)` gives it, is a limit of ours."""
+    return words.startswith(_LIMITED)
 
 
 def not_asked(part: Part) -> Missing:

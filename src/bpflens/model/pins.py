@@ -5,6 +5,7 @@ from __future__ import annotations
 from errno import EXDEV
 from typing import TYPE_CHECKING, NamedTuple
 
+from bpflens import limits
 from bpflens.port import mountinfo
 from bpflens.port.doors import Unread
 from bpflens.port.mountinfo import Mount, below
@@ -22,7 +23,7 @@ class Pins(NamedTuple):
 
 def mounts(system: System) -> list[Mount]:
     """The bpffs mounts, in order. Raises OSError."""
-    text = system.host.read("/proc/self/mountinfo", mountinfo.LARGEST)
+    text = system.host.read("/proc/self/mountinfo", limits.MOUNTINFO_BYTES.value)
     return mountinfo.mounts(text, "bpf", trusted=mountinfo.root_device(text))
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
-from bpflens.errors import FormatError, NotFound, UsageError
+from bpflens.errors import FormatError, Limited, NotFound, UsageError
 from bpflens.model.decoders import FORMS, Plain, Worded, decoding
-from bpflens.model.parts import Missing
+from bpflens.model.parts import Missing, because
 
 if TYPE_CHECKING:
     from bpflens.btf import Btf
@@ -128,7 +128,7 @@ def readings(map: Map) -> Readings:
             ByType(btf, ids.value) if ids.value else None,
         )
     except FormatError as error:
-        return Readings(why=str(error))
+        return Readings(why=str(because(error) if isinstance(error, Limited) else error))
 
 
 def asked(text: str, size: int, types: Callable[[], Btf]) -> Reading:

@@ -10,6 +10,7 @@ import errno
 import struct
 from typing import NamedTuple, TypeVar
 
+from bpflens import limits
 from bpflens.abi.attrs import (
     BtfLoad,
     EnableStats,
@@ -30,7 +31,7 @@ from bpflens.abi.attrs import (
 from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.abi.infos import BtfInfo, ProgInfo
 from bpflens.abi.record import Record
-from bpflens.errors import ENOTSUPP, BpflensError, Denied, NotFound, SyscallError, Unsupported
+from bpflens.errors import ENOTSUPP, Denied, Limited, NotFound, SyscallError, Unsupported
 from bpflens.port.doors import BpfPort
 from bpflens.port.memory import Memory
 
@@ -95,11 +96,6 @@ LINE_INFO = ProgArray("nr_line_info", "line_info", 16, "line_info_rec_size")
 JITED_LINE_INFO = ProgArray("nr_jited_line_info", "jited_line_info", 8, "jited_line_info_rec_size")
 PROG_TAGS = ProgArray("nr_prog_tags", "prog_tags", 8)
 
-
-_GROWTHS = 16
-"""How often an array may have grown since its length was told."""
-_ARRAY_MAX = 256 << 20
-"""Bytes: a program of a million instructions has a JIT image of some 20 MB."""
 
 _INFO_ROOM = 512
 """More than any info struct of today (prog: 232 bytes); the kernel says how much it wrote."""
@@ -204,14 +200,14 @@ class Calls:
 
         The array may have grown since (PROG_BIND_MAP): the kernel says the true length also when
         the buffer is too small, so the read is repeated until it fits. Raises `Restricted`, and
-        `BpflensError` for an array that has no end.
+        `Limited` for an array that has no end.
         """
         count: int = getattr(told, array.total)
         if not count:
             return b""
-        for _ in range(_GROWTHS):
-            if count * array.size > _ARRAY_MAX:
-                break
+        for _ in range(limits.GROWTHS.value):
+            if count * array.size > limits.ARRAY_BYTES.value:
+                raise Limited(f"{array.pointer} of {count} items: {limits.ARRAY_BYTES}")
             mem = Memory()
             buffer = bytearray(count * array.size)
             asked = ProgInfo()
@@ -226,7 +222,7 @@ class Calls:
             if total <= count:
                 return bytes(buffer[: total * array.size])
             count = total
-        raise BpflensError(f"{array.pointer} of {count} items: longer at each look, or than can be")
+        raise Limited(f"{array.pointer} of {count} items: {limits.GROWTHS}")
 
     def btf_name(self, fd: int) -> bytes:
         """The name of a BTF object: `vmlinux` or a module's; empty for a program's. Since: 5.11."""
@@ -238,16 +234,16 @@ class Calls:
     def btf_data(self, fd: int, size: int = 0) -> bytes:
         """The raw BTF of a BTF object; `size` is what it was told to have, if it was asked."""
         size = size or self.info(fd, BtfInfo).btf_size
-        for _ in range(_GROWTHS):
-            if size > _ARRAY_MAX:
-                break
+        for _ in range(limits.GROWTHS.value):
+            if size > limits.ARRAY_BYTES.value:
+                raise Limited(f"BTF of {size} bytes: {limits.ARRAY_BYTES}")
             mem = Memory()
             buffer = bytearray(size)
             told = self.fill_info(fd, BtfInfo(btf=mem.pin(buffer), btf_size=size), mem)
             if told.btf_size <= size:
                 return bytes(buffer[: told.btf_size])
             size = told.btf_size
-        raise BpflensError(f"BTF of {size} bytes: longer at each look, or than can be")
+        raise Limited(f"BTF of {size} bytes: {limits.GROWTHS}")
 
     # --- maps
 

@@ -63,8 +63,6 @@ BY_NAME = frozenset(
 STRUCT_MAX = 4096
 """Buffers up to this size may be structs that hold addresses; larger ones are data."""
 
-MAX_FILE = 1 << 30
-
 T = TypeVar("T")
 Answer = dict[str, Any]
 

@@ -112,7 +112,7 @@ class Unread(NamedTuple):
     path: str
     """Below the directory that is mounted; empty: all of it."""
     errno: int
-    """0: a limit was reached."""
+    """0: a limit of ours was reached (`bpflens.limits`)."""
     why: str
 
 

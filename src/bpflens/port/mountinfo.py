@@ -6,13 +6,6 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-LARGEST = 64 << 20
-"""Bytes of one such file that are read: an unprivileged user may have 100,000 mounts
-(fs.mount-max) with paths of 4 KiB in a mount namespace of his own."""
-
-MOST_IN_ALL = 256 << 20
-"""Bytes that are read of all of them in one look."""
-
 WAITING = ("fuse", "nfs", "cifs", "smb3", "9p", "autofs", "ceph", "afs", "lustre", "virtiofs")
 """File systems, by the beginning of their name, on which a lookup waits for an answer that somebody
 else gives: a process, a server."""

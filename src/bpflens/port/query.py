@@ -6,17 +6,15 @@ import errno
 import struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from bpflens import limits
 from bpflens.abi.attrs import ProgQuery
 from bpflens.abi.enums import AttachType, Cmd
-from bpflens.errors import BpflensError
+from bpflens.errors import Limited
 from bpflens.port.calls import failure
 from bpflens.port.memory import Memory
 
 if TYPE_CHECKING:
     from bpflens.port.calls import Calls
-
-_GROWTHS = 16
-"""How often a place may have got more programs since it was asked."""
 
 
 class Query(NamedTuple):
@@ -43,7 +41,7 @@ def prog_query(
     room = 0
     # The programs of many hooks, which differ: EINVAL without. Of all that run it is EINVAL with.
     by_hook = hook is AttachType.LSM_CGROUP and not effective
-    for _ in range(_GROWTHS):
+    for _ in range(limits.GROWTHS.value):
         mem = Memory()
         progs, each, held = bytearray(4 * room), bytearray(4 * room), bytearray(4 * room)
         attr = bytearray(
@@ -65,4 +63,4 @@ def prog_query(
             flags = list(some.unpack_from(each)) if by_hook else common
             return Query(list(some.unpack_from(progs)), by, told.revision, flags)
         room = told.prog_cnt
-    raise BpflensError("there were more programs at each look")
+    raise Limited(f"the programs of a place: {limits.GROWTHS}")

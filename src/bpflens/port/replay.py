@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from bpflens import limits
 from bpflens.abi.attrs import MapById
 from bpflens.abi.enums import Cmd, MapFlag
 from bpflens.errors import CassetteMiss, FormatError, Unsupported
@@ -19,8 +20,6 @@ from bpflens.port.cassette import BY_NAME, FORMAT, Answer, request
 from bpflens.port.doors import BpfPort, Clock, Doors, PinFile, PinFiles, Rows, Unread, Way
 from bpflens.port.memory import Memory
 from bpflens.port.mountinfo import Mount, below
-
-MAX_FILE = 1 << 30
 
 WRITES = frozenset(
     {
@@ -301,11 +300,11 @@ def _sound(path: str) -> Iterator[None]:
 def load(path: str) -> dict[str, list[Answer]]:
     """The answers of a recording, by request. Raises OSError, FormatError."""
     with open(path, "rb") as file:
-        data = file.read(MAX_FILE)
+        data = file.read(limits.RECORDING_BYTES.value)
     if data[:2] == b"\x1f\x8b":
         try:
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(MAX_FILE)
+                data = packed.read(limits.RECORDING_BYTES.value)
         except (OSError, EOFError, ValueError, zlib.error) as error:
             raise FormatError(f"{path} is cut short or damaged: {error}", 0) from error
     answers: dict[str, list[Answer]] = {}

@@ -93,6 +93,8 @@ def _why_lines(graph: Indexed, found: Why) -> Iterator[str]:
     elif found.cycle:
         yield "is kept only by objects that it keeps itself: nobody can free it"
         yield from _some([f"  {chain(graph, (edge,))}" for edge in found.cycle])
+    elif found.cut:
+        yield "is kept in ways that were not followed to their ends"
     else:
         yield "is kept by nothing that can be seen"
     if found.ways:
@@ -102,10 +104,10 @@ def _why_lines(graph: Indexed, found: Why) -> Iterator[str]:
             mark = "  " if len(found.ways) == 1 else f"  {at}. "
             lines.append(mark + "; and ".join(undone(graph, way)))
         yield from _some(lines)
-    elif found.chains:
+    elif found.chains and not found.cut:
         yield "nobody can free it: what keeps it cannot be taken away"
-    if not found.complete:
-        yield "  (there are more ways than are told here)"
+    if found.cut:
+        yield f"  (these are not all ways: {found.cut})"
     if found.unseen:
         yield "what may keep it too" if found.chains else "what may keep it"
         for how, group in groupby(found.unseen, lambda each: each.how):
@@ -140,18 +142,18 @@ def why_item(graph: Indexed, found: Why) -> dict[str, Any]:
         "ways_to_free": [
             [{"do": undo(graph, edge)} | edge._asdict() for edge in way] for way in found.ways
         ],
-        "complete": found.complete,
+        "complete": not found.cut,
         "cycle": [edge._asdict() for edge in found.cycle],
         "unseen": [each._asdict() for each in found.unseen],
     }
 
 
-def path_lines(graph: Indexed, found: list[Chain], complete: bool) -> Iterator[str]:
+def path_lines(graph: Indexed, found: list[Chain], cut: str) -> Iterator[str]:
     """Paths, a line each."""
     for edges in found:
         yield clean(chain(graph, edges))
-    if not complete:
-        yield "(there are more than are told here)"
+    if cut:
+        yield f"(these are not all: {cut})"
 
 
 def gone_lines(graph: Indexed, gone: Iterable[str], freed: list[str]) -> Iterator[str]:

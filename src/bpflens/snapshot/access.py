@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bpflens.abi.enums import ProgType
 from bpflens.attach.places import Places
 from bpflens.errors import BpflensError, Denied
 from bpflens.model import pins
 from bpflens.model.system import BTF, ID_MAX, LINK, MAP, PROGRAM, System
 from bpflens.port.calls import CallUnsupported
+from bpflens.snapshot.records import ErrorRecord
+from bpflens.snapshot.relations import Relations
 from bpflens.snapshot.take import release
 
 CAPABILITIES = {
@@ -53,8 +56,7 @@ def examine(system: System) -> list[Check]:
         _instructions(system, caller),
         _statistics(system),
         _kernel_btf(system),
-        _pins(system),
-        *_host(Places(system), caller),
+        *_host(system, caller),
         _unprivileged(system),
         *_lockdown(system),
     ]
@@ -174,62 +176,119 @@ def _kernel_btf(system: System) -> Check:
     )  # fmt: skip
 
 
-def _pins(system: System) -> Check:
+# --- what the commands see of the host: what they could not look at is asked of them, not judged
+
+
+class _Everywhere(Places):
+    """The places of a host, looked at as if programs of every type were loaded: a place that holds
+    nothing now is to be judged too."""
+
+    def loaded(self, *types: ProgType) -> bool:
+        return True
+
+
+def _host(system: System, caller: _Caller) -> Iterator[Check]:
+    """What attachments and holders rest on: files, namespaces, pins, links, cgroups, contents."""
     try:
-        mounts = [mount.path for mount in pins.mounts(system)]
-    except OSError:
-        return _check("pins", None, "/proc/self/mountinfo cannot be read", _MOUNT_PROC)
-    if not mounts:
-        return _check("pins", False, "no bpffs is mounted here", "mount -t bpf bpf /sys/fs/bpf")
-    closed = [path for path in mounts if not _listable(system, path)]
-    if closed:
-        return _check("pins", False, f"{', '.join(closed)} cannot be read", "run it as root")
-    return _check("pins", True, f"bpffs at {', '.join(mounts)}")
-
-
-def _listable(system: System, path: str) -> bool:
-    try:
-        system.host.listdir(path)
-    except OSError:
-        return False
-    return True
-
-
-def _host(places: Places, caller: _Caller) -> Iterator[Check]:
-    """What attachments and holders rest on: the files and the namespaces of all processes."""
-    try:
-        files = places.files
-        spaces = [netns for netns in places.netns if not netns.own]
-        unseen = places.unseen
-    except OSError:
-        yield _check("open files", None, "/proc cannot be read", _MOUNT_PROC)
+        told = Relations(system, at=_Everywhere(system))
+        _ = told.places.own_netns  # without /proc nothing can be found out
+        unseen, bulk = _unseen(told), told.places.files.bulk
+    except (BpflensError, OSError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        for name in ABOUT:
+            yield _check(name, None, f"cannot be found out: {why}", _MOUNT_PROC)
         return
-    if files.bulk is None:
-        yield _check("open files", True, "of all processes, with the programs of sockets")
-    else:
-        yield _check("open files", False, f"no programs of sockets, {files.bulk}", _BY_ITERATOR)
-    name, remedy = "namespaces", _how_to_see_namespaces(caller)
-    for netns in spaces:
-        try:
-            with places.system.doors.net.entered(netns.ways[0]):
-                pass
-        except FileNotFoundError:
-            continue
-        except OSError as error:
-            yield _check(name, False, f"{netns.words} cannot be entered: {error.strerror}", remedy)
-            return
-    if unseen:
-        guard = "" if remedy else ", also from these capabilities (a security module?)"
-        yield _check(name, False, f"processes that hide theirs{guard}: {unseen}", remedy)
-    else:
-        yield _check(name, True, f"{len(spaces) + 1} of networks, all can be entered")
+    for name, words in ABOUT.items():
+        if not unseen[name]:
+            yield _check(name, True, _bpffs(system) if name == "pins" else words)
+        else:
+            by_bulk = bulk is not None and name in ("open files", "attachments")
+            remedy = _remedy(caller, unseen[name], _BY_ITERATOR if by_bulk else "")
+            guard = "" if remedy else ", also from these capabilities (a security module?)"
+            yield _check(name, False, _few(unseen[name]) + guard, remedy)
 
 
-def _how_to_see_namespaces(caller: _Caller) -> str | None:
-    lacking = {"CAP_SYS_PTRACE", "CAP_SYS_ADMIN"} - caller.capabilities
-    if lacking or not caller.initial_userns:
-        return "CAP_SYS_PTRACE and CAP_SYS_ADMIN in the first user namespace: run it as root"
-    return None  # ptrace_may_access() also asks the security modules
+ABOUT = {
+    "open files": "of all processes, with the programs of sockets",
+    "namespaces": "all can be entered",
+    "pins": "all can be looked at",
+    "links": "all can be looked at",
+    "cgroups": "all can be looked at",
+    "attachments": "of every kind can be seen",
+    "contents": "of programs and maps can be read",
+}
+"""What is asked about the host, and what is said where nothing is hidden."""
+
+
+def _unseen(told: Relations) -> dict[str, list[str]]:
+    """What `why`, `orphans`, `attach list` and `overview` say that they could not look at, each
+    with its reason, by what it is about."""
+    found: dict[str, list[str]] = {name: [] for name in ABOUT}
+    abouts = {"files": "open files", "pins": "pins", "links": "links", "contents": "contents"}
+    for source, name in abouts.items():
+        found[name] += (f"{each.what}: {each.reason}" for each in told.holders.by_source[source])
+    for error in told.errors:
+        words = " ".join(str(part) for part in (error.kind, error.id, error.path) if part)
+        words = f"{words}: {error.error}"
+        # The failure of a finder is here and, as an attachment, among the holders.
+        found[_about(error)].append(words)
+    return {name: list(dict.fromkeys(each)) for name, each in found.items()}
+
+
+def _about(error: ErrorRecord) -> str:
+    match error.kind:
+        case "network" | "netns":
+            return "namespaces"
+        case "pin":
+            return "pins"
+        case "link" | "links":
+            return "links"
+        case "cgroup":
+            return "cgroups"
+        case "program" | "map" | "BTF object" | "objects" | "holders":
+            return "contents"
+    return "namespaces" if (error.path or "").startswith("netns ") else "attachments"
+
+
+_FEW = 3
+
+
+def _few(words: list[str]) -> str:
+    more = f" (and {len(words) - _FEW} more)" if len(words) > _FEW else ""
+    return "; ".join(words[:_FEW]) + more
+
+
+def _remedy(caller: _Caller, unseen: list[str], otherwise: str) -> str | None:
+    """What would show it: of the causes that are known, the one that has to go first."""
+    words = " ".join(unseen)
+    for part, remedy in _BY_CAUSE.items():
+        if part in words:
+            return remedy
+    if not caller.initial_userns:
+        return "run it in the first user namespace (outside the container), as root"
+    lacking = sorted(_TO_SEE - caller.capabilities)
+    if lacking:
+        return f"{' and '.join(lacking)}: run it as root"
+    if caller.seccomp:
+        return "a seccomp filter may refuse it: run it outside the container or sandbox"
+    return otherwise or None  # ptrace_may_access() also asks the security modules
+
+
+_TO_SEE = {"CAP_SYS_PTRACE", "CAP_SYS_ADMIN", "CAP_NET_ADMIN"}
+_BY_CAUSE = {
+    "outside of our PID namespace": "run it in the first PID namespace (nsenter --target 1 --pid "
+    "--mount; docker run --pid=host)",
+    "(hidepid)": "CAP_SYS_PTRACE, or mount -o remount,hidepid=0 /proc",
+    "(subset=pid)": "mount -t proc proc /proc, which shows all",
+    "/proc does not show": "mount -t proc proc /proc, in this PID namespace",
+    "no cgroup2 is mounted": "mount -t cgroup2 cgroup2 /sys/fs/cgroup",
+}
+"""Words of a reason → what removes it."""
+
+
+def _bpffs(system: System) -> str:
+    mounts = [mount.path for mount in pins.mounts(system)]
+    return f"bpffs at {', '.join(mounts)}" if mounts else "no bpffs is mounted here"
 
 
 _BY_ITERATOR = "CAP_BPF and CAP_PERFMON, on a kernel with iterators and BTF (Linux 5.8)"

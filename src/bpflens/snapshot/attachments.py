@@ -11,7 +11,7 @@ from bpflens.attach.kinds import KINDS
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 from bpflens.model.parts import Missing, Reason
-from bpflens.snapshot.records import ErrorRecord
+from bpflens.snapshot.records import ErrorRecord, limited
 
 
 class AttachmentRecord(NamedTuple):
@@ -49,9 +49,7 @@ class Attachments:
         """The same as it was found."""
         self._targets = places.targets
         self.records = sorted(self._found(finder(places)), key=_order)
-        for inode in sorted(_closed(places)):
-            why = "it cannot be entered: only an open socket or a link leads there"
-            self.errors.append(ErrorRecord("netns", None, f"netns {inode}", why))
+        self.errors += closed(places)
 
     def _found(self, all: Iterable[Attachment | Failure]) -> list[AttachmentRecord]:
         records: list[AttachmentRecord] = []
@@ -79,6 +77,8 @@ class Attachments:
                 why = str(program)
         if why:
             missing |= dict.fromkeys(("prog_type", "prog_name", "prog_tag"), why)
+        if missing:
+            self.errors += limited(found.kind, None, found.target, missing)
         return AttachmentRecord(
             found.prog_id,
             type,
@@ -110,6 +110,12 @@ class Attachments:
     def by_link(self, id: int) -> list[AttachmentRecord]:
         """Those that one link makes."""
         return [record for record in self.records if record.link_id == id]
+
+
+def closed(places: Places) -> list[ErrorRecord]:
+    """What is told of network namespaces that no process is in, nor any mount."""
+    why = "it cannot be entered: only an open socket or a link leads there"
+    return [ErrorRecord("netns", None, f"netns {inode}", why) for inode in sorted(_closed(places))]
 
 
 def _closed(places: Places) -> set[int]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from bpflens import limits
 from bpflens.abi.enums import ProgType
 from bpflens.btf.parse import Btf
 from bpflens.btf.types import Func
@@ -23,6 +24,7 @@ from bpflens.insn.prototype import prototype
 from bpflens.model.parts import Missing, Reason, attempt
 from bpflens.model.program import Program
 from bpflens.snapshot.names import Named, Names
+from bpflens.snapshot.records import ErrorRecord, limited
 
 Told = dict[str, Any]
 
@@ -175,6 +177,16 @@ class Code:
             prototype=lambda type_id: prototype(types, type_id) if types else "",
             string=lambda offset: types.text(offset) if types else None,
         )
+
+    @property
+    def errors(self) -> list[ErrorRecord]:
+        """What limits of ours left out of what was asked for so far."""
+        cut = dict(self.missing)
+        if self.types and self.types.cut:
+            cut["source"] = str(Missing(Reason.LIMITED, str(limits.SOURCE_BYTES)))
+        if "flow" in vars(self) and self.flow.cut:
+            cut["flow"] = str(Missing(Reason.LIMITED, self.flow.cut))
+        return limited("program", self.told.id, None, cut)
 
     def records(self, source: bool = True) -> Iterator[InsnRecord]:
         """A record for each instruction."""

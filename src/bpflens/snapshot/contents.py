@@ -10,7 +10,7 @@ from bpflens.abi.enums import MapType
 from bpflens.abi.mapfacts import Walk
 from bpflens.attach import struct_ops
 from bpflens.attach.places import Places
-from bpflens.errors import BpflensError, NotFound
+from bpflens.errors import BpflensError, Limited, NotFound
 from bpflens.model.map import Map
 from bpflens.model.parts import Missing, Part, Reason, because
 from bpflens.snapshot.holders import Holder, Key
@@ -150,4 +150,4 @@ def _slots(outer: Map) -> Iterator[tuple[str, int]]:
             by_index = outer.facts.walk is Walk.INDEX
             yield str(int.from_bytes(key, sys.byteorder)) if by_index else key.hex(), element.map_id
     if not walk.complete:
-        raise BpflensError(walk.why)
+        raise Limited(walk.why)

@@ -12,7 +12,7 @@ from bpflens.errors import BpflensError, FormatError, UsageError
 from bpflens.model.decoders import Plain
 from bpflens.model.elements import Element
 from bpflens.model.map import Map
-from bpflens.model.parts import Missing, Reason
+from bpflens.model.parts import because
 from bpflens.model.system import System
 from bpflens.model.typed import Readings, total
 
@@ -103,7 +103,7 @@ class Describer:
                 except UsageError:
                     raise
                 except (BpflensError, OSError) as error:
-                    record.missing["elements"] = str(Missing(Reason.FAILED, str(error)))
+                    record.missing["elements"] = str(because(error))
             yield record
 
     def _inner(self, found: Map, how: Readings) -> Inner:
@@ -131,7 +131,7 @@ class Describer:
                 if self._add_up:
                     told["sum"] = total(read)
         except FormatError as error:
-            missing["formatted"] = str(Missing(Reason.FAILED, str(error)))
+            missing["formatted"] = str(because(error))
             return None
         return told
 

@@ -16,8 +16,8 @@ from bpflens.attach.everything import find
 from bpflens.attach.files import OpenFile
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
-from bpflens.model.parts import Missing, Reason
-from bpflens.snapshot.records import MapRecord, ProgramRecord
+from bpflens.model.parts import Missing, Reason, is_limited
+from bpflens.snapshot.records import ErrorRecord, MapRecord, ProgramRecord
 
 HOWS = ("fd", "pin", "link", "attachment", "slot", "program", "map", "kernel")
 """The ways to keep an object alive, those of user space first."""
@@ -26,6 +26,9 @@ Facts = tuple[
     str, str | None, int | None, str | None, str | None, str | None, str | None, dict[str, str]
 ]
 """A process in words; command, user, cgroup, unit, container; what is missing and why."""
+
+SOURCES = ("files", "pins", "links", "attachments", "contents")
+"""Where holders are looked for, in this order."""
 
 Key = tuple[str, int]
 """An object: `program`, `map`, `link` or `btf`, and its ID (as `port.fdinfo.identify` has it)."""
@@ -134,6 +137,9 @@ class Holders:
         self._maps = maps
         self._processes: dict[int, Facts] = {}
         self._unseen: dict[str, list[Unseen]] = {kind: [] for kind in UNTOLD}
+        self._limited: list[ErrorRecord] = []
+        self._by_source: dict[str, list[Unseen]] = {source: [] for source in SOURCES}
+        self._source = ""
         self._perhaps: dict[Key, list[Unseen]] = {}
         """Attachments that tell no program, for each program that it may be."""
 
@@ -158,6 +164,18 @@ class Holders:
         _ = self._index  # a look, by the way of which it is known
         return self._unseen[kind]
 
+    @property
+    def limited(self) -> list[ErrorRecord]:
+        """What limits of ours kept from being looked at, beside attachments."""
+        _ = self._index
+        return self._limited
+
+    @property
+    def by_source(self) -> dict[str, list[Unseen]]:
+        """What could not be looked at, of objects of any kind, by where it was looked for."""
+        _ = self._index
+        return self._by_source
+
     @cached_property
     def _index(self) -> dict[Key, list[Holder | OpenFile]]:
         """A file stands for its holder until that is asked for: there are many, of few processes.
@@ -169,17 +187,22 @@ class Holders:
 
         found: dict[Key, list[Holder | OpenFile]] = {}
         contents = Contents(self.places, self._programs, self._maps, self._hidden)
-        sources = (
+        sources: tuple[Iterator[tuple[Key, Holder | OpenFile]], ...] = (
             self._files(), self._pins(), self._links(), self._attached(), contents.find(),
         )  # fmt: skip
-        for source in sources:
+        for self._source, source in zip(SOURCES, sources, strict=True):
             for key, holder in source:
                 found.setdefault(key, []).append(holder)
         return found
 
     def _hidden(self, kinds: Iterable[str], what: str, reason: object) -> None:
+        unseen = Unseen(what, str(reason))
         for kind in kinds:
-            self._unseen[kind].append(Unseen(what, str(reason)))
+            self._unseen[kind].append(unseen)
+        self._by_source[self._source].append(unseen)
+        # Of attachments, who looks for them tells.
+        if is_limited(unseen.reason) and self._source != "attachments":
+            self._limited.append(ErrorRecord("holders", None, what, unseen.reason))
 
     # --- files
 
@@ -261,7 +284,8 @@ class Holders:
             if isinstance(found, Failure):
                 what = f"{found.kind} {found.target}".strip()
                 known = found.error.partition(":")[0] in set(Reason)
-                self._hidden(["program"], what, found.error if known else f"failed: {found.error}")
+                words = found.error if known else f"failed: {found.error}"
+                self._hidden(["program"], what, words)
             elif found.link_id is not None:
                 if found.on_prog_id is not None:
                     holder = Holder("link", f"link {found.link_id}", link_id=found.link_id)

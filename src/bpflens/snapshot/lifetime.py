@@ -10,12 +10,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator
 
+from bpflens import limits
 from bpflens.snapshot.graph import KINDS, ROOTS, Edge, Indexed
-
-MOST_CHAINS = 200
-MOST_STEPS = 20_000
-MOST_WAYS = 64
-"""Limits: what is beyond them is left out, and that is said."""
 
 Chain = tuple[Edge, ...]
 """Edges that keep, from a root to the object."""
@@ -59,16 +55,16 @@ def _may_keep(edge: Edge) -> bool:
 
 
 class Chains:
-    """The ways on which an object is kept alive. `complete`: these are all."""
+    """The ways on which an object is kept alive; `cut` says why these are not all."""
 
     def __init__(self, graph: Indexed, key: str) -> None:
         self.graph = graph
-        self.complete = True
+        self.cut = ""
         self._steps = 0
         self.found: list[Chain] = []
         for chain in self._back(key, False, (), frozenset([key])):
-            if len(self.found) >= MOST_CHAINS:
-                self.complete = False
+            if len(self.found) >= limits.CHAINS.value:
+                self.cut = str(limits.CHAINS)
                 break
             self.found.append(chain)
         self.found.sort(key=len)
@@ -77,8 +73,8 @@ class Chains:
         self, key: str, needs_user: bool, tail: Chain, seen: frozenset[str]
     ) -> Iterator[Chain]:
         self._steps += 1
-        if self._steps > MOST_STEPS:
-            self.complete = False
+        if self._steps > limits.CHAIN_STEPS.value:
+            self.cut = str(limits.CHAIN_STEPS)
             return
         keepers = self.graph.keepers(key)
         if tail and (not keepers or self.graph.nodes[key].kind in ROOTS):
@@ -91,13 +87,13 @@ class Chains:
                 yield from self._back(edge.source, edge.needs_user, (edge, *tail), inner)
 
 
-def ways_to_free(graph: Indexed, key: str, chains: Chains) -> tuple[list[list[Edge]], bool]:
-    """(the smallest sets of edges without which the object goes, whether these are all).
+def ways_to_free(graph: Indexed, key: str, chains: Chains) -> tuple[list[list[Edge]], str]:
+    """(the smallest sets of edges without which the object goes, why these are not all).
 
     Only edges that somebody can take away: an fd, a pin, an attachment, a slot of a map. None where
     nobody can, or where it is not known what keeps the object.
     """
-    complete = chains.complete
+    cut = chains.cut
     sets: list[frozenset[Edge]] = [frozenset()] if chains.found else []
     for chain in chains.found:
         doors = [edge for edge in chain if KINDS[edge.kind].undo]
@@ -106,11 +102,11 @@ def ways_to_free(graph: Indexed, key: str, chains: Chains) -> tuple[list[list[Ed
             if one.isdisjoint(doors):
                 grown |= {one | {edge} for edge in doors}
         sets = _smallest(grown)
-        if len(sets) > MOST_WAYS:
-            sets, complete = sets[:MOST_WAYS], False
+        if len(sets) > limits.WAYS.value:
+            sets, cut = sets[: limits.WAYS.value], str(limits.WAYS)
     ordered = [[edge for edge in graph.graph.edges if edge in one] for one in sets]
     perhaps = graph.perhaps(key)  # is told beside the ways
-    return [one for one in ordered if key in freed(graph, cut=[*one, *perhaps])], complete
+    return [one for one in ordered if key in freed(graph, cut=[*one, *perhaps])], cut
 
 
 def _smallest(sets: set[frozenset[Edge]]) -> list[frozenset[Edge]]:
@@ -122,18 +118,21 @@ def _smallest(sets: set[frozenset[Edge]]) -> list[frozenset[Edge]]:
     return result
 
 
-def paths(graph: Indexed, start: str, end: str, every: bool = False) -> tuple[list[Chain], bool]:
-    """(the shortest ways along edges from one node to another, or all; whether these are all)."""
-    shortest = _shortest(graph, start, end)
+def paths(graph: Indexed, start: str, end: str, every: bool = False) -> tuple[list[Chain], str]:
+    """(the shortest ways along edges from one node to another, or all; why these are not all)."""
+    most = limits.CHAINS.value
+    shortest = _shortest(graph, start, end, most)
     if not shortest or not every:
-        return shortest[:MOST_CHAINS], len(shortest) <= MOST_CHAINS
+        return shortest[:most], str(limits.CHAINS) if len(shortest) > most else ""
     found: list[Chain] = []
     steps = 0
     waiting: list[tuple[str, Chain]] = [(start, ())]
     while waiting:
         steps += 1
-        if steps > MOST_STEPS or len(found) >= MOST_CHAINS:
-            return sorted(found, key=len), False
+        if steps > limits.CHAIN_STEPS.value:
+            return sorted(found, key=len), str(limits.CHAIN_STEPS)
+        if len(found) >= most:
+            return sorted(found, key=len), str(limits.CHAINS)
         key, chain = waiting.pop(0)
         if key == end and chain:
             found.append(chain)
@@ -144,10 +143,11 @@ def paths(graph: Indexed, start: str, end: str, every: bool = False) -> tuple[li
             for edge in graph.leaving[key]
             if edge.target not in seen or edge.target == end
         ]
-    return found, True
+    return found, ""
 
 
-def _shortest(graph: Indexed, start: str, end: str) -> list[Chain]:
+def _shortest(graph: Indexed, start: str, end: str, most: int) -> list[Chain]:
+    """No more than one beyond `most`."""
     level: dict[str, list[Chain]] = {start: [()]}
     seen = {start}
     while level:
@@ -156,7 +156,7 @@ def _shortest(graph: Indexed, start: str, end: str) -> list[Chain]:
             for edge in graph.leaving[key]:
                 if edge.target not in seen or (edge.target == end and key != end):
                     known = following.setdefault(edge.target, [])
-                    known += [(*chain, edge) for chain in chains][: MOST_CHAINS - len(known) + 1]
+                    known += [(*chain, edge) for chain in chains][: most - len(known) + 1]
         if end in following:
             return following[end]
         seen |= following.keys()

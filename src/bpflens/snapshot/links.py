@@ -14,9 +14,9 @@ from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import Link, LinkFacts
-from bpflens.model.parts import Missing, Part
+from bpflens.model.parts import Missing, Part, is_limited
 from bpflens.model.system import LINK, System
-from bpflens.snapshot.records import ErrorRecord
+from bpflens.snapshot.records import ErrorRecord, limited
 from bpflens.snapshot.take import Look
 
 _ELSEWHERE = (LinkType.XDP, LinkType.TCX, LinkType.NETKIT, LinkType.NETFILTER)
@@ -104,8 +104,11 @@ class LinkLook:
         from bpflens.snapshot.ties import Ties
 
         ties = Ties(self.places, self._parts & Part.HOLDERS)
-        for record in records:
-            yield record._replace(**ties.of("link", record.id))
+        for at, record in enumerate(records):
+            tied = ties.of("link", record.id)
+            if not at:
+                self.errors += ties.limited
+            yield record._replace(**tied)
 
     def _links(self, links: Iterable[Link] | None) -> Iterator[LinkRecord]:
         if links is None:
@@ -149,7 +152,7 @@ class LinkLook:
             "kind": place.kind if place else None,
             "target": None if place is None or "target" in missing else place.target,
             "flags": place.flags if place else [],
-            "pinned": self._look.pinned("link", link.id) if self._basic else None,
+            "pinned": self._look.pinned.of("link", link.id, missing) if self._basic else None,
             "functions": None if link.addrs is None else list(map(self.targets.symbol, link.addrs)),
             "missing": missing,
         }
@@ -161,6 +164,8 @@ class LinkLook:
             values["perf_event_type"] = link.perf_event_type.label
         if link.raw is not None:
             values["raw"] = link.raw.hex()
+        if missing:
+            self.errors += limited(LINK.noun, link.id, None, missing)
         return LinkRecord(**values)
 
     def _attachment(self, link: LinkFacts) -> Attachment:
@@ -176,7 +181,7 @@ class LinkLook:
     def _in_networks(self) -> dict[int, Attachment]:
         """What is found in network namespaces, by the IDs of links."""
         try:
-            return _by_link(networks.find(self.places))
+            return self._by_link(networks.find(self.places))
         except OSError as error:
             self.errors.append(ErrorRecord("network", None, error.filename, error.strerror or ""))
             return {}
@@ -186,12 +191,14 @@ class LinkLook:
         """What the fds of perf events tell, by the IDs of links."""
         from bpflens.attach import perf
 
-        return _by_link(perf.find(self.places))
+        return self._by_link(perf.find(self.places))
 
-
-def _by_link(found: Iterator[Attachment | Failure]) -> dict[int, Attachment]:
-    return {
-        each.link_id: each
-        for each in found
-        if isinstance(each, Attachment) and each.link_id is not None
-    }
+    def _by_link(self, found: Iterator[Attachment | Failure]) -> dict[int, Attachment]:
+        by_link: dict[int, Attachment] = {}
+        for each in found:
+            if isinstance(each, Failure):
+                if is_limited(each.error):
+                    self.errors.append(ErrorRecord(each.kind, None, each.target, each.error))
+            elif each.link_id is not None:
+                by_link[each.link_id] = each
+        return by_link

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bpflens import limits
 from bpflens.btf.types import Func
 from bpflens.errors import BpflensError, Denied, NotFound
 from bpflens.insn import opcodes as op
@@ -15,7 +16,7 @@ from bpflens.insn.helpers import HELPERS
 from bpflens.insn.prototype import prototype
 from bpflens.insn.tag import tag
 from bpflens.model.objectprogram import ObjectProgram, SourceLine
-from bpflens.model.parts import Missing
+from bpflens.model.parts import Missing, Reason
 from bpflens.model.program import NAME_MAX, Program
 from bpflens.model.system import System
 from bpflens.snapshot.code import Code
@@ -26,8 +27,6 @@ ENOUGH = 0.8
 """The share of a loaded program's instructions that must be those of the file, in order. The
 verifier writes some anew (context accesses, inlined helpers) and removes what is never reached,
 so that 1 is rare; programs of the same name from other sources have far less."""
-MOST_PAIRS = 4_000_000
-"""Equal instructions to look at while two programs are compared: about two seconds."""
 
 Key = tuple[object, ...]
 """What stays of an instruction when it is loaded."""
@@ -131,7 +130,9 @@ class Matcher:
             left, right = keys(program.insns, program), loaded_keys(code)
             insns, insns_same = len(right), in_order(left, right)
             if insns_same is None:
-                missing["insns_same"] = "failed: too long to be compared"
+                missing["insns_same"] = str(Missing(Reason.LIMITED, str(limits.PAIRS)))
+                where = f"{program.section} {program.name}"
+                self.errors.append(ErrorRecord("program", loaded.id, where, missing["insns_same"]))
             elif insns_same >= ENOUGH * insns:
                 by.append("instructions")
         if not by:
@@ -245,7 +246,8 @@ def in_order(left: list[Key], right: list[tuple[Key, ...]]) -> int | None:
     places: dict[Key, list[int]] = {}
     for at, key in enumerate(left):
         places.setdefault(key, []).append(at)
-    if sum(len(places.get(key, ())) for keys in right for key in keys) > MOST_PAIRS:
+    pairs = sum(len(places.get(key, ())) for keys in right for key in keys)
+    if pairs > limits.PAIRS.value:
         return None
     ends: list[int] = []
     for keys in right:

@@ -12,11 +12,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple, TypeAlias
 
 from bpflens.attach.links import gone
-from bpflens.model.parts import Part
+from bpflens.model.parts import Missing, Part, Reason
 from bpflens.model.system import System
 from bpflens.snapshot.graph import Indexed
 from bpflens.snapshot.holders import UNTOLD
-from bpflens.snapshot.lifetime import Chains
+from bpflens.snapshot.lifetime import Chain, Chains
 from bpflens.snapshot.records import ErrorRecord, MapRecord, ProgramRecord
 from bpflens.snapshot.relations import Relations
 from bpflens.snapshot.why import IN_NETWORKS
@@ -105,21 +105,26 @@ def orphans(system: System, many: int = MANY) -> tuple[list[OrphanRecord], list[
     told = Relations(system, Part.MEMORY)
     if told.denied:
         raise told.denied
-    first = dict(_orphans(told, many))
+    cut: list[ErrorRecord] = []
+    first = dict(_orphans(told, many, cut))
     if any(record.verdict != "copies" for record in first.values()):
         system.settle()
         again = Relations(system, Part.MEMORY)
-        second = dict(_orphans(again, many))
-        return [second[same] for same in first if same in second], again.errors
-    return list(first.values()), told.errors
+        cut = []
+        second = dict(_orphans(again, many, cut))
+        return [second[same] for same in first if same in second], again.errors + cut
+    return list(first.values()), told.errors + cut
 
 
 Identity: TypeAlias = tuple[object, ...]
 """What makes an orphan the same one in two looks: an ID is given out again."""
 
 
-def _orphans(told: Relations, many: int) -> Iterator[tuple[Identity, OrphanRecord]]:
-    alone = list(_alone(told))
+def _orphans(
+    told: Relations, many: int, cut: list[ErrorRecord]
+) -> Iterator[tuple[Identity, OrphanRecord]]:
+    """The orphans of one look; `cut` gets what a limit left open."""
+    alone = list(_alone(told, cut))
     for record in alone:
         yield (record.kind, record.id, record.type, record.name, record.loaded_at), record
     detached = {each.id for each in alone if each.kind == "program" and each.verdict != "unowned"}
@@ -127,9 +132,9 @@ def _orphans(told: Relations, many: int) -> Iterator[tuple[Identity, OrphanRecor
     yield from _copies("map", told.maps, _map_shape, many, ())
 
 
-def _alone(told: Relations) -> Iterator[OrphanRecord]:
+def _alone(told: Relations, cut: list[ErrorRecord]) -> Iterator[OrphanRecord]:
     """The orphans that are such by themselves."""
-    seen = _Seen(told)
+    seen = _Seen(told, cut)
     for program in told.programs:
         verdict = seen.program(program)
         if verdict:
@@ -147,12 +152,15 @@ def _alone(told: Relations) -> Iterator[OrphanRecord]:
 class _Seen:
     """One look, as far as it says who is an orphan."""
 
-    def __init__(self, told: Relations) -> None:
+    def __init__(self, told: Relations, errors: list[ErrorRecord]) -> None:
         self.told = told
+        self.errors = errors
         self.graph = Indexed(told.graph)
         self.reached = self._reached()
         self.idle = {link.id for link in told.links if gone(link)}
         """Links whose place is gone."""
+        self.cut: dict[str, str] = {}
+        """Objects of which a limit left it open what holds them."""
 
     def _reached(self) -> set[str]:
         """The programs that run: attached ones, and those to which these lead."""
@@ -204,10 +212,12 @@ class _Seen:
 
     def _held(self, key: str) -> str:
         """Whether nothing that can be seen holds an object, or pins alone."""
-        chains = Chains(self.graph, key).found
-        if not chains:
-            return "leaked"
-        return "pinned" if all(chain[0].kind == "pins" for chain in chains) else ""
+        chains = Chains(self.graph, key)
+        if not all(chain[0].kind == "pins" for chain in chains.found):
+            return ""
+        if chains.cut:
+            self.cut[key] = chains.cut
+        return "pinned" if chains.found else "leaked"
 
     def record(
         self, kind: str, id: int, type: str, name: str, verdict: str,
@@ -217,10 +227,14 @@ class _Seen:
         key = f"{'prog' if kind == 'program' else kind}:{id}"
         unsure = self._unsure(key, kind, type, verdict)
         words = VERDICTS[verdict]
+        chains = Chains(self.graph, key)
+        if chains.cut:
+            why = str(Missing(Reason.LIMITED, chains.cut))
+            self.errors.append(ErrorRecord(kind, id, None, why))
         return OrphanRecord(
             kind, id, type, name, verdict, not unsure,
             f"cannot tell: {unsure}" if unsure else words,
-            self._holders(key), 1, [id],
+            self._holders(chains.found), 1, [id],
             None if of is None else of.memlock_bytes,
             of.loaded_at if isinstance(of, ProgramRecord) else None,
             {} if of is None else {k: v for k, v in of.missing.items() if k == "memlock_bytes"},
@@ -228,6 +242,8 @@ class _Seen:
 
     def _unsure(self, key: str, kind: str, type: str, verdict: str) -> str:
         """What could not be looked at and might say otherwise."""
+        if verdict in ("leaked", "pinned") and key in self.cut:
+            return self.cut[key]
         if verdict == "unowned":
             return ""
         for edge in self.graph.perhaps(key):
@@ -248,10 +264,10 @@ class _Seen:
             return f"nothing that can be seen holds it; it may be {UNTOLD[kind]}"
         return ""
 
-    def _holders(self, key: str) -> list[str]:
+    def _holders(self, chains: list[Chain]) -> list[str]:
         """What keeps it, and the roots of that: processes, pins, places."""
         told = []
-        for chain in Chains(self.graph, key).found:
+        for chain in chains:
             first, last = chain[0], chain[-1]
             words = self.graph.nodes[first.source].words
             if first.kind == "holds":

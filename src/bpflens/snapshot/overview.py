@@ -40,13 +40,15 @@ def overview(system: System) -> tuple[Overview, list[ErrorRecord]]:
     programs = list(look.programs())
     maps = list(look.maps())
     missing: dict[str, str] = {}
-    attached = _attached(system, missing)
+    attached = _attached(system, missing, look.errors)
+    if look.pinned.unwalked:
+        missing["pinned"] = f"there may be more: {look.pinned.unwalked}"
     found = Overview(
         release(system),
         len(programs),
         len(maps),
-        _count(system, LINK, "links", missing),
-        _count(system, BTF, "btf_objects", missing),
+        _count(system, LINK, "links", missing, look.errors),
+        _count(system, BTF, "btf_objects", missing, look.errors),
         sum(p.memlock_bytes or 0 for p in programs) + sum(m.memlock_bytes or 0 for m in maps),
         sum(bool(p.pinned) for p in programs) + sum(bool(m.pinned) for m in maps),
         _by_type(programs),
@@ -60,32 +62,40 @@ def overview(system: System) -> tuple[Overview, list[ErrorRecord]]:
     return found, look.errors
 
 
-def _count(system: System, kind: Kind, field: str, missing: dict[str, str]) -> int | None:
+def _count(
+    system: System, kind: Kind, field: str, missing: dict[str, str], errors: list[ErrorRecord]
+) -> int | None:
     try:
         return sum(1 for _ in system.ids(kind))
     except Denied as error:
         missing[field] = str(Missing(Reason.DENIED, str(error)))
+        errors.append(ErrorRecord(kind.noun, None, None, str(error)))
     except BpflensError as error:
         missing[field] = str(Missing(Reason.UNSUPPORTED, str(error)))
     return None
 
 
-def _attached(system: System, missing: dict[str, str]) -> dict[str, int]:
+def _attached(system: System, missing: dict[str, str], errors: list[ErrorRecord]) -> dict[str, int]:
     """How many attachments there are of each kind."""
     from bpflens.attach.everything import find
     from bpflens.attach.places import Places
     from bpflens.attach.record import Failure
+    from bpflens.snapshot.attachments import closed
 
     counts: Counter[str] = Counter()
-    unseen: list[str] = []
-    for found in find(Places(system)):
+    unseen: list[ErrorRecord] = []
+    places = Places(system)
+    for found in find(places):
         if isinstance(found, Failure):
-            unseen.append(" ".join(filter(None, (found.kind, found.target, found.error))))
+            unseen.append(ErrorRecord(found.kind, None, found.target or None, found.error))
         else:
             counts[found.kind] += 1
+    unseen += closed(places)
     if unseen:
+        first = " ".join(filter(None, (unseen[0].kind, unseen[0].path, unseen[0].error)))
         more = f" (and {len(unseen) - 1} more)" if len(unseen) > 1 else ""
-        missing["attached"] = f"there may be more: {unseen[0]}{more}"
+        missing["attached"] = f"there may be more: {first}{more}"
+        errors += unseen
     return dict(counts.most_common())
 
 

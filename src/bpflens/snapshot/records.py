@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from bpflens.model.parts import is_limited
+
 SCHEMA = "bpflens/1"
 """Grows when a field changes its meaning or goes; new fields do not change it."""
 
@@ -101,6 +103,17 @@ class ErrorRecord(NamedTuple):
     id: int | None
     path: str | None
     error: str
+
+
+def limited(
+    kind: str, id: int | None, path: str | None, missing: dict[str, str]
+) -> list[ErrorRecord]:
+    """The errors of a record of which limits of ours took a part. (Pins are looked for once for all
+    records, and what ended that is one error.)"""
+    told = dict.fromkeys(
+        words for field, words in missing.items() if field != "pinned" and is_limited(words)
+    )
+    return [ErrorRecord(kind, id, path, words) for words in told]
 
 
 class Snapshot(NamedTuple):

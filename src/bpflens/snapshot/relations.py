@@ -47,17 +47,17 @@ class Relations:
     are parts of programs and maps that are wanted beside their names.
     """
 
-    def __init__(self, system: System, more: Part = _PARTS) -> None:
+    def __init__(self, system: System, more: Part = _PARTS, at: Places | None = None) -> None:
         self.system = system
         self._errors: list[ErrorRecord] = []
         self.denied: Denied | None = None
-        """Why objects cannot be listed, where that is so: then those of open files are known."""
+        """Why objects cannot be listed, if so: then those of open files are known."""
         look = Look(system, _PARTS | more)
         self.programs: list[ProgramRecord] = self._listed(look.programs)
         self.maps: list[MapRecord] = self._listed(look.maps)
         types = BtfLook(system, Part.BASIC)
         self.btfs: list[BtfRecord] = self._listed(types.objects)
-        self.places = Places(system)
+        self.places = at or Places(system)
         self.links: list[LinkFacts] = self.places.links
         self._errors += look.errors + types.errors
 
@@ -84,7 +84,7 @@ class Relations:
     @property
     def errors(self) -> list[ErrorRecord]:
         """What could not be looked at."""
-        return self._errors + self.attachments.errors
+        return self._errors + self.attachments.errors + self.holders.limited
 
     @cached_property
     def unseen(self) -> list[str]:

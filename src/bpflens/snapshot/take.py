@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any, TypeVar
 
 from bpflens.abi.enums import MapFlag, MapType, ProgType
@@ -13,10 +13,17 @@ from bpflens.abi.record import Record
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.map import Map, MapParts
 from bpflens.model.parts import Missing, Part, Reason
-from bpflens.model.pins import Pins
 from bpflens.model.program import Debug, Jited, Program, ProgramParts
 from bpflens.model.system import MAP, PROGRAM, Kind, System
-from bpflens.snapshot.records import SCHEMA, ErrorRecord, MapRecord, ProgramRecord, Snapshot
+from bpflens.snapshot.pinned import Pinned
+from bpflens.snapshot.records import (
+    SCHEMA,
+    ErrorRecord,
+    MapRecord,
+    ProgramRecord,
+    Snapshot,
+    limited,
+)
 
 LIST_PARTS = Part.BASIC | Part.MAPS | Part.MEMORY
 """What a list shows unless it is told otherwise: nothing of this is slow."""
@@ -84,7 +91,6 @@ class Look:
         self._basic = Part.BASIC in parts
         self._code = bool(parts & (Part.INSNS | Part.JITED | Part.DEBUG))
         self._tied = bool(parts & TIES)
-        self._pins: Pins | None = None
         self._counting: bool | None = None
 
     # --- lists
@@ -165,8 +171,11 @@ class Look:
         from bpflens.snapshot.ties import Ties  # and with it every finder
 
         ties = Ties(Places(self.system), self.parts)
-        for record in records:
-            yield record._replace(**ties.of(kind, record.id))
+        for at, record in enumerate(records):
+            tied = ties.of(kind, record.id)
+            if not at:
+                self.errors += ties.limited
+            yield record._replace(**tied)
 
     def _opened(self, kind: Kind, open_id: Any) -> Iterator[Any]:
         for id in self.system.ids(kind):
@@ -182,14 +191,10 @@ class Look:
 
     # --- what holds for all objects
 
-    def pinned(self, kind: str, id: int) -> list[str]:
-        """The paths at which an object is pinned."""
-        if self._pins is None:
-            self._pins = self.system.pins()
-            for path, error in self._pins.errors:
-                words = getattr(error, "strerror", None) or str(error)
-                self.errors.append(ErrorRecord("pin", None, path, words))
-        return self._pins.paths.get((kind, id), [])
+    @cached_property
+    def pinned(self) -> Pinned:
+        """Where objects are pinned."""
+        return Pinned(self.system, self.errors)
 
     @property
     def counting(self) -> bool:
@@ -234,7 +239,7 @@ class Look:
             None if uncounted else told.run_time_ns,
             None if uncounted else told.run_cnt,
             told.recursion_misses,
-            self.pinned("program", told.id) if self._basic else None,
+            self.pinned.of("program", told.id, missing) if self._basic else None,
             told.load_time,
             told.attach_btf_obj_id or None,
             told.attach_btf_id or None,
@@ -248,6 +253,8 @@ class Look:
             missing.update(dict.fromkeys(untold, _UNTOLD))
             nulls: dict[str, Any] = dict.fromkeys(untold)
             record = record._replace(**nulls)
+        if missing:
+            self.errors += limited(PROGRAM.noun, told.id, None, missing)
         return record
 
     def _map(self, parts: MapParts) -> MapRecord:
@@ -271,7 +278,7 @@ class Look:
                 "owner_prog_type",
                 owner if isinstance(owner, Missing) else _prog_type(owner),
             ),
-            self.pinned("map", told.id) if self._basic else None,
+            self.pinned.of("map", told.id, missing) if self._basic else None,
             told.map_extra,
             told.btf_key_type_id or None,
             told.btf_value_type_id or None,
@@ -284,6 +291,8 @@ class Look:
             missing.update(dict.fromkeys(untold, _UNTOLD))
             nulls: dict[str, Any] = dict.fromkeys(untold)
             record = record._replace(**nulls)
+        if missing:
+            self.errors += limited(MAP.noun, told.id, None, missing)
         return record
 
 

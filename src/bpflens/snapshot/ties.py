@@ -6,9 +6,10 @@ from functools import cached_property
 from typing import Any
 
 from bpflens.attach.places import Places
-from bpflens.model.parts import Part
+from bpflens.model.parts import Part, is_limited
 from bpflens.snapshot.attachments import AttachmentRecord, Attachments
 from bpflens.snapshot.holders import Holder, Holders
+from bpflens.snapshot.records import ErrorRecord
 
 
 class Ties:
@@ -41,6 +42,12 @@ class Ties:
             fields["holders"] = [_holder(found) for found in held.holders]
             unseen += (f"{each.what}: {each.reason}" for each in held.unseen)
         return fields | {"unseen": list(dict.fromkeys(unseen))}
+
+    @property
+    def limited(self) -> list[ErrorRecord]:
+        """What limits of ours kept from being looked at; of all objects."""
+        errors = [each for each in self._attachments.errors if is_limited(each.error)]
+        return errors + (self._holders.limited if Part.HOLDERS in self._parts else [])
 
     def _at(self, kind: str, id: int) -> list[AttachmentRecord]:
         match kind:

@@ -27,8 +27,8 @@ class Why(NamedTuple):
     """Every way from something that needs no keeper to the object, the shortest first."""
     ways: list[list[Edge]]
     """The smallest sets of references without which it would go; empty where there is none."""
-    complete: bool
-    """Whether all chains and all ways are here."""
+    cut: str
+    """Why these are not all chains and all ways; empty where they are."""
     cycle: list[Edge]
     """What keeps it where no chain does: objects that keep one another."""
     unseen: list[Possibility]
@@ -39,9 +39,10 @@ def why(graph: Indexed, key: str) -> Why:
     """Why the node with this key is there."""
     node = graph.nodes[key]
     chains = Chains(graph, key)
-    ways, complete = ways_to_free(graph, key, chains)
-    cycle = [] if chains.found else graph.keepers(key)
-    return Why(node, chains.found, ways, complete, cycle, _unseen(graph, node, bool(chains.found)))
+    ways, cut = ways_to_free(graph, key, chains)
+    cycle = [] if chains.found or chains.cut else graph.keepers(key)
+    explained = bool(chains.found or chains.cut)
+    return Why(node, chains.found, ways, cut, cycle, _unseen(graph, node, explained))
 
 
 def _unseen(graph: Indexed, node: Node, explained: bool) -> list[Possibility]:

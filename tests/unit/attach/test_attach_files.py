@@ -83,28 +83,71 @@ def test_another_user_sees_its_own_and_whose_it_does_not() -> None:
 
 
 class Hiding:
-    """A host whose procfs shows nobody but ourselves."""
+    """A host whose procfs is mounted with these options."""
 
-    def __init__(self, host: HostPort) -> None:
+    def __init__(self, host: HostPort, options: str) -> None:
         self._host = host
+        self._options = options.encode()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._host, name)
 
     def read(self, path: str, most: int = 0) -> bytes:
-        hiding = b"22 21 0:5 / /proc rw - proc proc rw,hidepid=invisible\n"
-        return hiding if path == "/proc/self/mountinfo" else self._host.read(path, most)
+        mounts = b"21 1 0:4 / /x rw - proc proc rw,hidepid=2,gid=7\n"
+        mounts += b"22 1 0:5 / /proc rw,nosuid - proc proc rw," + self._options + b"\n"
+        return mounts if path == "/proc/self/mountinfo" else self._host.read(path, most)
 
     def listdir(self, path: str) -> list[tuple[str, bool]]:
         found = self._host.listdir(path)
         return [each for each in found if each[0] != "1"] if path == "/proc" else found
 
 
+def hiding(options: str, creds: Creds | None = None) -> Places:
+    """What a user sees, who is in the group 0, or root."""
+    task = Host().engine.task(creds=creds or Creds(1000), comm="user")
+    doors = task.doors()
+    return Places(System(doors._replace(host=cast(HostPort, Hiding(doors.host, options)))))
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["hidepid=invisible,gid=7", "hidepid=2,gid=7", "hidepid=ptraceable", "hidepid=4",
+     "subset=pid", "hidepid=ptraceable,subset=pid"],
+)  # fmt: skip
+def test_a_procfs_that_hides_something_is_told(options: str) -> None:
+    elsewhere = hiding(options).files.elsewhere
+    assert elsewhere
+    assert elsewhere.reason is Reason.RESTRICTED
+    assert "procfs" in elsewhere.detail
+
+
+@pytest.mark.parametrize(
+    "options",
+    ["hidepid=invisible", "hidepid=2", "hidepid=noaccess,gid=7", "hidepid=1", "hidepid=off",
+     "hidepid=0", "gid=7", "errors=hidepid"],
+)  # fmt: skip
+def test_a_procfs_that_hides_nobody_is_no_trouble(options: str) -> None:
+    """has_pid_permissions(): members of the group, which is 0 where none is told, see everybody."""
+    assert hiding(options).files.elsewhere is None
+
+
+def test_root_sees_whom_a_procfs_hides_from_others() -> None:
+    assert hiding("hidepid=ptraceable", Creds()).files.elsewhere is None
+
+
+def test_a_procfs_of_processes_that_we_are_not_among_is_told() -> None:
+    places = hiding("rw")
+
+    def readlink(path: str) -> str:
+        raise FileNotFoundError(2, "No such file or directory")
+
+    places.host.readlink = readlink  # type: ignore[method-assign]
+    assert "does not show" in str(places.files.elsewhere)
+
+
 def test_a_procfs_that_hides_others_is_told() -> None:
     host = Host()
-    doors = host.engine.task(creds=Creds(1000), comm="user").doors()
-    places = Places(System(doors._replace(host=cast(HostPort, Hiding(doors.host)))))
-    assert "hidepid" in str(places.files.elsewhere)
+    places = hiding("hidepid=ptraceable")
     told = [each for each in find(places) if isinstance(each, Failure) and "hidepid" in each.error]
     assert {each.kind for each in told} >= {"network", "perf_event"}
     assert host.places().files.elsewhere is None

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bpflens import limits
 from bpflens.abi.enums import AttachType, MapType, ProgType
 from bpflens.attach import cgroup, perf, slots
 from bpflens.attach.everything import find
@@ -208,7 +209,7 @@ def test_a_walk_that_was_cut_is_a_failure(
     prog = program(bench.calls)
     for slot in range(10):
         bench.calls.map_update(fd, u32(slot), u32(prog))
-    monkeypatch.setattr(slots, "MOST", 3)
+    monkeypatch.setattr(limits.SLOTS, "value", 3)
     with System(bench.doors) as system:
         found = list(slots.find(Places(system)))
     assert [type(each) for each in found] == [Attachment] * 3 + [Failure]
@@ -218,7 +219,7 @@ def test_empty_slots_take_no_more_time_than_is_allowed(
     bench: EngineBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     map(bench.calls, MapType.PROG_ARRAY, max_entries=100_000)
-    monkeypatch.setattr(slots, "SECONDS", 1e-6)
+    monkeypatch.setattr(limits.SLOT_SECONDS, "value", 0)
     with System(bench.doors) as system:
         (found,) = slots.find(Places(system))
     assert isinstance(found, Failure)

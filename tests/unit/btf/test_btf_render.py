@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bpflens import limits
 from bpflens.btf import Btf
 from bpflens.btf import types as t
 from bpflens.btf import value as v
@@ -258,11 +259,12 @@ def test_some_bits_of_a_character_are_a_number() -> None:
     assert to_json(_one(build, bytes([0b01111_101]))) == {"low": -3, "high": 15}
 
 
-def test_one_reader_reads_many_values() -> None:
+def test_one_reader_reads_many_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits.VALUE_PARTS, "value", 3)
     builder = BtfBuilder()
     number = builder.add_int("int", 4, t.Int.SIGNED)
     found = builder.add_struct("s", 4, [("a", number, 0), ("v", builder.add_array(number, 0), 32)])
-    reader = Reader(Btf.parse(builder.build()), found, max_nodes=3)
+    reader = Reader(Btf.parse(builder.build()), found)
     seen = [to_json(reader.read(struct.pack(f"<{n}i", *range(n)))) for n in (1, 2, 4)]
     assert seen == [{"a": 0, "v": []}, {"a": 0, "v": [1]}, {"a": 0, "v": [1, 2, 3]}]
 
@@ -413,12 +415,13 @@ def test_what_is_no_value_has_no_form() -> None:
         to_text(nothing)
 
 
-def test_more_nodes_than_allowed_are_refused() -> None:
+def test_more_nodes_than_allowed_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits.VALUE_PARTS, "value", 2)
     builder = BtfBuilder()
     number = builder.add_int("int", 4)
     found = builder.add_struct("s", 4, [("a", number, 0), ("b", number, 0)])
     with pytest.raises(FormatError, match="too many parts"):
-        Reader(Btf.parse(builder.build()), found, max_nodes=2).read(bytes(4))
+        Reader(Btf.parse(builder.build()), found).read(bytes(4))
 
 
 def test_text_of_a_huge_array_ends_with_how_much_is_left() -> None:

@@ -14,7 +14,7 @@ from bpflens.cli import main
 from bpflens.cli.record import sweep
 from bpflens.model.system import System
 from bpflens.port.cassette import Recorder
-from tests.unit.scripted import Kernel
+from tests.unit.scripted import Bulk, Kernel
 from tests.unit.scripted_objects import prog, table, u32, u64
 
 
@@ -50,7 +50,7 @@ def kernel() -> Kernel:
 @pytest.fixture
 def cli(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Cli:
     """Runs one command; every fd that it opened must be closed when it returns."""
-    monkeypatch.setattr(connect, "doors", lambda on="linux": kernel.doors)
+    monkeypatch.setattr(connect, "doors", lambda on="linux": kernel.doors._replace(bulk=Bulk()))
     monkeypatch.setenv("LC_ALL", "C.UTF-8")
 
     def call(*words: str) -> Result:
@@ -65,7 +65,7 @@ def cli(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 @pytest.fixture
 def recording(kernel: Kernel, tmp_path: Path) -> str:
     """The same kernel as a file, for processes of their own."""
-    recorder = Recorder(kernel.doors)
+    recorder = Recorder(kernel.doors._replace(bulk=Bulk()))
     sweep(System(recorder.doors), 100)
     path = tmp_path / "machine.cassette"
     recorder.save(str(path), {"kernel": "scripted"})

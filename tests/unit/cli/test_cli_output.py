@@ -131,6 +131,13 @@ def test_a_recording_holds_what_the_other_commands_ask(cli: Cli, tmp_path: Path)
     assert f"--on {path}" in found.err
 
 
+def test_a_recording_says_whose_elements_it_leaves_out(cli: Cli, tmp_path: Path) -> None:
+    path = str(tmp_path / "kept")
+    assert "not in it" not in cli("record", path).err
+    assert "not in it: the elements of " in cli("record", path, "--elements", "1").err
+    assert "not in it" not in cli("record", path, "--elements", "0").err
+
+
 def test_one_map_that_is_refused_does_not_end_a_recording(
     cli: Cli, kernel: Kernel, tmp_path: Path
 ) -> None:

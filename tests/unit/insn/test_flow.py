@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bpflens import limits
 from bpflens.insn import Insn, decode
 from bpflens.insn import opcodes as op
 from bpflens.insn.asm import assemble_insns
-from bpflens.insn.flow import LOOP_BUDGET, BadJump, Block, Edge, Loop, call_target, flow
+from bpflens.insn.flow import BadJump, Block, Edge, Loop, call_target, flow
 from bpflens.insn.graph import as_data, as_dot, as_text
 
 LOOPS = assemble_insns("""
@@ -110,10 +111,12 @@ def test_functions_that_nothing_reaches_have_no_loops() -> None:
 def test_bodies_of_loops_are_told_up_to_a_limit() -> None:
     heads = "".join(f"a{n}: r1 += 1\n" for n in range(1000))
     tails = "".join(f"if r1 == {n} goto a{n}\n" for n in reversed(range(1000)))
-    loops = flow(assemble_insns(heads + tails + "exit")).loops
+    graph = flow(assemble_insns(heads + tails + "exit"))
+    loops = graph.loops
+    assert graph.cut == str(limits.LOOP_BLOCKS)
     assert len(loops) == 1000
     assert all(loop.natural for loop in loops)
-    assert 0 < sum(len(loop.body) for loop in loops) <= LOOP_BUDGET
+    assert 0 < sum(len(loop.body) for loop in loops) <= limits.LOOP_BLOCKS.value
     assert not loops[-1].body
 
 

@@ -127,7 +127,7 @@ def test_an_overview_counts_what_there_is() -> None:
     kernel = Kernel(prog(1), prog(2), table(5), table(6), Link(3))
     kernel.host.pins["/sys/fs/bpf/a"] = kernel.objects[0]
     found, errors = overview(kernel.system())
-    assert errors == []
+    assert {error.path for error in errors} == {"sockets", "link 3"}
     assert (found.programs, found.maps, found.links, found.btf_objects) == (2, 2, 1, 0)
     assert found.memlock_bytes == 2 * 4096 + 2 * 8192
     assert found.pinned == 1
@@ -166,7 +166,7 @@ def test_the_doctor_tells_what_attachments_rest_on() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "told"), [(NOBODY, "CAP_SYS_PTRACE and CAP_SYS_ADMIN"), (ROOT, None)]
+    ("status", "told"), [(NOBODY, "CAP_SYS_ADMIN and CAP_SYS_PTRACE"), (ROOT, None)]
 )
 def test_nobody_is_sent_for_capabilities_that_he_has(
     monkeypatch: pytest.MonkeyPatch, status: bytes, told: str | None
@@ -177,10 +177,10 @@ def test_nobody_is_sent_for_capabilities_that_he_has(
     def readlink(path: str) -> str:
         if path.startswith("/proc/7/"):
             raise PermissionError(errno.EACCES, "Permission denied")
-        return "net:[4026531833]"
+        return kernel.host.links.get(path, "net:[4026531833]")
 
     monkeypatch.setattr(kernel.host, "readlink", readlink)
     found = checks(kernel)["namespaces"]
-    assert (found.ok, "hide theirs" in found.found) == (False, True)
-    assert (found.remedy or "").startswith(told or "")
-    assert (found.remedy is None) == (told is None)
+    assert (found.ok, "namespaces of hidden processes" in found.found) == (False, True)
+    assert (told or "") in (found.remedy or "")
+    assert (found.remedy is None) == (told is None) == ("a security module" in found.found)

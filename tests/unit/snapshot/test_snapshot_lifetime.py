@@ -73,8 +73,8 @@ def test_only_users_of_an_array_are_a_way_to_what_is_in_it() -> None:
 
 def test_what_would_free_it() -> None:
     found = drawn(*BALANCER)
-    ways, complete = ways_to_free(found, "prog:2", Chains(found, "prog:2"))
-    assert complete
+    ways, cut = ways_to_free(found, "prog:2", Chains(found, "prog:2"))
+    assert not cut
     assert [[(edge.source, edge.target) for edge in way] for way in ways] == [
         [("map:1", "prog:2")],
         [("pid:1", "map:1"), ("pin:/jumps", "map:1")],
@@ -89,15 +89,15 @@ def test_what_nothing_visible_keeps_stays() -> None:
 
 def test_paths() -> None:
     found = drawn(*BALANCER)
-    shortest, complete = paths(found, "pid:1", "prog:2")
-    assert complete
+    shortest, cut = paths(found, "pid:1", "prog:2")
+    assert not cut
     assert [[edge.kind for edge in path] for path in shortest] == [["holds", "tail-calls"]]
     every, _ = paths(found, "pid:1", "prog:2", every=True)
     assert [[edge.kind for edge in path] for path in every] == [
         ["holds", "tail-calls"],
         ["holds", "links", "uses", "tail-calls"],
     ]
-    assert paths(found, "prog:2", "pid:1") == ([], True)
+    assert paths(found, "prog:2", "pid:1") == ([], "")
 
 
 _OBJECTS = [f"prog:{n}" for n in range(3)] + [f"map:{n}" for n in range(3)]
