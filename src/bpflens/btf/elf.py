@@ -93,7 +93,7 @@ def sections(data: Data) -> tuple[Section, ...]:
 def string(strings: memoryview, at: int) -> str:
     """The string at an offset of a string table; "" where there is none."""
     piece = bytes(strings[at : at + MAX_NAME])
-    return piece[: piece.find(b"\0")].decode("utf-8", "backslashreplace")
+    return piece[: piece.find(b"\0")].decode("utf-8", "surrogateescape")
 
 
 def _u(view: memoryview, order: str, at: int, size: int) -> int:
