@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import bpflens
 from bpflens.cli.app import COMMANDS, bind_sort, parser
 from bpflens.present.columns import NOUNS
+from bpflens.present.documents import encode
+from bpflens.rawtext import decoded
 from tests.terminal import on_terminal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,6 +112,43 @@ def test_the_python_of_the_readme_runs_on_the_recording(
         code = block.replace(".look()", f".look({on})").replace(".open()", f".open({on})")
         exec(code, {})
     assert "xdp_balance" in capsys.readouterr().out
+
+
+def test_csv_is_undone_as_its_page_says() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/documents.md").read_text(), re.S)
+    made: dict[str, Any] = {}
+    exec(block, made)
+    cells = ("'=1", "''=1", "'", "''", "'a'", "", "=1", "-2")
+    assert [*map(made["text"], cells)] == ["=1", "'=1", *cells[2:]]
+
+
+def test_the_json_of_its_page_is_what_the_rule_gives() -> None:
+    (block,) = re.findall(r"```json\n(.*?)```", (ROOT / "docs/documents.md").read_text(), re.S)
+    told = {
+        "name": decoded(b"lb\xff"),
+        "pinned": ["/sys/fs/bpf/a", decoded(b"/sys/fs/bpf/\xff")],
+        "value": {decoded(b"n\xff"): 1, decoded(b"n\xfe"): 2},
+    }
+    assert json.loads(encode(told)) == json.loads(block)
+
+
+LOSSY = {
+    "port/mountinfo.py": "types of file systems, which are compared",
+    "port/spell.py": "the trace, which is for people",
+    "rawtext.py": "what is shown of text",
+    "snapshot/access.py": "sysctls, which the kernel writes",
+}
+"""Files in which text may lose its bytes, and why."""
+
+
+def test_no_text_from_outside_loses_its_bytes() -> None:
+    lossy = re.compile(r"""decode\([^)]*["'](replace|ignore|backslashreplace)["']""")
+    found = {
+        str(path.relative_to(ROOT / "src" / "bpflens"))
+        for path in SOURCES
+        if lossy.search(path.read_text())
+    }
+    assert {name for name in found if not name.startswith(("engine/", "testing/"))} == set(LOSSY)
 
 
 def test_the_python_of_the_engine_page_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,7 +55,7 @@ def elf(
 
     def string(text: str) -> int:
         at = len(strings)
-        strings.extend(text.encode() + b"\0")
+        strings.extend(text.encode(errors="surrogateescape") + b"\0")
         return at
 
     table = b"".join(

@@ -109,7 +109,7 @@ def _bound(socket: SocketRow) -> str:
     if socket.family in (_INET, _INET6):
         return _internet(socket)
     if socket.family == _UNIX:
-        name = socket.path.rstrip(b"\0").decode(errors="replace")
+        name = socket.path.rstrip(b"\0").decode(errors="surrogateescape")
         # An abstract name begins with a NUL, for which ss(8) and others write @.
         return f"unix {name.replace(chr(0), '@')}" if name else f"unix socket:[{socket.inode}]"
     if socket.family == _PACKET:

@@ -52,7 +52,7 @@ class Targets:
     def _read_program(self, id: int) -> Known:
         info = self.infos.get(id)
         if info is not None and len(info.name) < NAME_MAX:  # nothing was cut off
-            return Known(info, info.name.decode(errors="replace"))
+            return Known(info, info.name.decode(errors="surrogateescape"))
         with self._system.program(id) as program:
             whole = attempt(Program.full_name, program)
             return Known(program.basic(), program.name if isinstance(whole, Missing) else whole)
@@ -73,7 +73,7 @@ class Targets:
         told = self.map(id)
         if isinstance(told, Missing):
             return told
-        name = told.name.decode(errors="replace")
+        name = told.name.decode(errors="surrogateescape")
         if told.type != MapType.STRUCT_OPS or not told.btf_vmlinux_value_type_id:
             return name
         # Since 6.9 the type can be a module's, and the info says whose.

@@ -46,7 +46,7 @@ class BtfBuilder:
         """The offset of a string in the string section; put there if it is new."""
         if text not in self._string_offsets:
             self._string_offsets[text] = self._string_start + len(self._strings)
-            self._strings += text.encode() + b"\0"
+            self._strings += text.encode(errors="surrogateescape") + b"\0"
         return self._string_offsets[text]
 
     def add(self, found: t.Type) -> int:

@@ -14,6 +14,7 @@ from bpflens.btf import types as t
 from bpflens.btf.meaning import constants
 from bpflens.btf.render import flexible_arrays, is_char
 from bpflens.errors import TooLarge, UsageError
+from bpflens.rawtext import means
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from bpflens.btf.parse import Btf
 
 MAX_PATH = 64
-_STEP = re.compile(r"\.?([A-Za-z_$][\w$]*)|\[([0-9]{1,10})\]")
+_STEP = re.compile(r"\.?([A-Za-z_$\ufffd\udc80-\udcff][\w$\ufffd\udc80-\udcff]*)|\[([0-9]{1,10})\]")
+"""A member's name, also one that is not UTF-8 (`bpflens.rawtext`), or an index."""
 _FLOATS = {4: "f", 8: "d"}
 
 
@@ -99,7 +101,7 @@ def _member(btf: Btf, place: Place, name: str, where: str) -> Place:
     found = btf.strip(place.type_id)
     if isinstance(found, t.DataSec):
         for variable in found.variables:
-            if btf.type_name(variable.type_id) == name:
+            if means(name, btf.type_name(variable.type_id)):
                 named = btf[variable.type_id]
                 of_type = named.type_id if isinstance(named, t.Var) else named.id
                 return Place(of_type, place.at + 8 * variable.offset, 0)
@@ -122,7 +124,7 @@ def _named(btf: Btf, found: t.Composite, name: str, seen: set[int]) -> t.Member 
         return None
     seen.add(found.id)
     for member in map(btf.place, found.members):
-        if member.name == name:
+        if means(name, member.name):
             return member
         inner = None if member.name else btf.strip(member.type_id)
         if isinstance(inner, t.Composite):
@@ -242,7 +244,7 @@ def _float(text: str, code: str, where: str) -> bytes:
 def _characters(text: str, size: int, where: str) -> bytes:
     if len(text) > 1 and text[0] == text[-1] == '"':
         text = text[1:-1]
-    data = text.encode()
+    data = text.encode(errors="surrogateescape")
     if len(data) >= size:
         raise UsageError(f"{where} has room for {size - 1} bytes of text and NUL, not {len(data)}")
     return data.ljust(size, b"\0")

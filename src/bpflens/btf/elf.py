@@ -97,7 +97,7 @@ def string(strings: memoryview, at: int) -> str:
     end = piece.find(b"\0")
     if end < 0 and len(piece) > longest:
         raise TooLarge(str(limits.ELF_NAME_BYTES), at)
-    return piece[:end].decode("utf-8", "backslashreplace")
+    return piece[:end].decode("utf-8", "surrogateescape")
 
 
 def _u(view: memoryview, order: str, at: int, size: int) -> int:

@@ -119,7 +119,8 @@ class Btf:
         return self._first_string + len(self._strings)
 
     def name(self, off: int) -> str:
-        """The string at an offset into the string section; bytes that are not UTF-8 as `\\xff`."""
+        """The string at an offset into the string section; bytes that are not UTF-8 as PEP 383 has
+        them (`bpflens.rawtext`)."""
         if off < self._first_string and self.base:
             return self.base.name(off)
         start = off - self._first_string
@@ -128,7 +129,7 @@ class Btf:
         if end < 0:
             self._string(off, 0)  # raises for an offset that is out of bounds
             raise TooLarge(str(longest), self._strings_at + start)
-        return self._strings[start:end].decode("utf-8", "backslashreplace")
+        return self._strings[start:end].decode("utf-8", "surrogateescape")
 
     def text(self, off: int) -> str:
         """Like `name`, but of a longer string the beginning, after which `cut` is true: source
@@ -136,7 +137,10 @@ class Btf:
         longest = limits.SOURCE_BYTES.value
         found = self._string(off, longest)
         self.cut = self.cut or len(found) > longest
-        return found[:longest].decode("utf-8", "backslashreplace")
+        end = min(len(found), longest)
+        while len(found) > end > longest - 3 and found[end] & 0xC0 == 0x80:
+            end -= 1  # what is cut off begins with the rest of a character
+        return found[:end].decode("utf-8", "surrogateescape")
 
     def _string(self, off: int, longest: int) -> bytes:
         """The bytes at an offset up to the NUL, but no more than `longest`, and one."""
@@ -172,7 +176,7 @@ class Btf:
         """The string section is its own index of names, searched at the speed of `bytes.find`."""
         if not name or "\0" in name:
             return
-        wanted = set(self._string_offsets(name.encode() + b"\0"))
+        wanted = set(self._string_offsets(name.encode(errors="surrogateescape") + b"\0"))
         if self.base:
             yield from self.base._ids_named(name)
         for at in self._places_of(wanted):

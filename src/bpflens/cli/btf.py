@@ -136,8 +136,11 @@ def _object(system: System, text: str) -> BtfObject:
     if ":" in text or text.isdigit():
         selector = selectors.parse(text, ("id",), OBJECT_FORMS)
         return system.btf_object(int(selector.value))
+    from bpflens.rawtext import means
+
     for found in system.btf_objects():
-        if found.name() == text:
+        name = found.name()
+        if isinstance(name, str) and means(text, name):
             return found
         found.close()
     raise NotFound(f"no BTF object is called {text}: only the kernel's and its modules' have names")

@@ -55,7 +55,7 @@ def write_records(
         case "jsonl":
             output.write(documents.lines(items))
         case "csv":
-            output.write(map(present.printable, documents.sheet(columns, records)))
+            output.write(output.sheet(columns, records))
         case _:
             from bpflens.present import table
 
@@ -126,6 +126,8 @@ def _graph(session: Session, code: Code, form: str) -> int:
         output.write([documents.encode(head | graph | {"errors": errors, "complete": not errors})])
         return 1 if errors else 0
     records = code.records(source=False)
+    if form in ("dot", "svg"):
+        output.in_utf8()
     lines = present.graph(code, "text" if form == "text" else "dot", records, session.options.notes)
     output.write(lines if form != "svg" else [svg("\n".join(lines), "--graph dot")])
     output.tell(code.errors)

@@ -17,7 +17,7 @@ from bpflens.model.parts import is_limited
 from bpflens.model.typed import Readings
 from bpflens.present import documents
 from bpflens.present.columns import ELEMENTS, Column
-from bpflens.present.text import cell, clean
+from bpflens.present.text import cell
 from bpflens.snapshot.elements import Describer, ElementRecord, fields_of, named_map
 from bpflens.snapshot.records import ErrorRecord, limited
 
@@ -213,7 +213,7 @@ class View:
 
     def _sheet(self, records: Iterable[ElementRecord]) -> Iterable[str]:
         columns, records = self._spread(self._table_columns(), records)
-        return map(clean, documents.sheet(columns, records))
+        return output.sheet(columns, records)
 
     def _spread(
         self, columns: tuple[Column, ...], records: Iterable[ElementRecord], most: int = 1 << 20

@@ -10,6 +10,7 @@ from bpflens.cli import output
 from bpflens.cli.options import count
 from bpflens.cli.session import Session
 from bpflens.errors import NotFound, UsageError
+from bpflens.rawtext import means
 
 if TYPE_CHECKING:
     from bpflens.attach.places import Places
@@ -114,6 +115,7 @@ def _whole(session: Session, asked: _Asked, form: str) -> None:
         case "text":
             output.write(present.tree(graph, _tops(graph), options.depth))
         case _:
+            output.in_utf8()
             lines = present.dot(graph)
             output.write(lines if form == "dot" else [_svg(lines)])
 
@@ -257,7 +259,8 @@ def _node(graph: Indexed, text: str) -> Node:
     named = [
         node
         for node in graph.nodes.values()
-        if node.key.partition(":")[0] == prefix and node.name and node.name == value
+        if means(text, node.key)
+        or (node.key.partition(":")[0] == prefix and node.name and means(value, node.name))
     ]
     if not named:
         raise NotFound(f"there is no {text} in the graph")

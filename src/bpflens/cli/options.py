@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from bpflens.connect import KERNELS
 from bpflens.errors import UsageError
 from bpflens.model.parts import Part
 from bpflens.present.columns import Noun
+from bpflens.present.text import clean
 from bpflens.snapshot.take import LIST_PARTS
 
 if TYPE_CHECKING:
@@ -34,10 +35,40 @@ class Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser with that help; so are the parsers of its commands and verbs."""
+    """A parser with that help, which takes options by their whole names alone; so are the parsers
+    of its commands and verbs. What it says of arguments is safe to show."""
 
     def __init__(self, prog: str | None = None, **options: Any) -> None:
-        super().__init__(prog, **{"formatter_class": Help} | options)
+        settled: dict[str, Any] = {"formatter_class": Help, "allow_abbrev": False}
+        super().__init__(prog, **settled | options)
+        self._words: list[str] = []
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        """As argparse has it; what abbreviates an option of this parser is an error here, where
+        it is known of which."""
+        self._words = list(sys.argv[1:] if args is None else args)
+        found, rest = super().parse_known_args(self._words, namespace)
+        if any(map(self._meant, rest)):
+            self.error(f"unrecognized arguments: {' '.join(rest)}")
+        return found, rest
+
+    def error(self, message: str) -> NoReturn:
+        """End with usage and these words on stderr."""
+        for word in self._words:
+            if word == "--":
+                break
+            if meant := self._meant(word):
+                message += f"; {word.partition('=')[0]} is no option: write {' or '.join(meant)}"
+                break
+        super().error(clean(message))
+
+    def _meant(self, word: str) -> list[str]:
+        """The options that a word may abbreviate; none where it is one itself."""
+        name = word.partition("=")[0]
+        known = self._option_string_actions
+        if len(name) < 3 or not name.startswith("--") or name in known:
+            return []
+        return [option for option in known if option.startswith(name)]
 
 
 def common_options(parser: argparse.ArgumentParser) -> None:

@@ -93,11 +93,27 @@ def _data(
     blank: dict[str, Part],
 ) -> Iterable[str]:
     if form == "csv":
-        return map(clean, documents.sheet(columns, records))
+        return sheet(columns, records)
     items = map(documents.item_of(columns, blank), records)
     if form == "jsonl":
         return documents.lines(items)
     return documents.document(noun.kind, items, errors, lambda: not errors)
+
+
+def sheet(columns: Sequence[Column], records: Iterable[Any]) -> Iterable[str]:
+    """CSV, to the letter for programs; what a terminal would obey is escaped on one."""
+    lines = documents.sheet(columns, records)
+    if sys.stdout.isatty():
+        return map(clean, lines)
+    in_utf8()
+    return lines
+
+
+def in_utf8() -> None:
+    """Have stdout take UTF-8 whatever the locale is: what follows is a document, no words."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)
+    if reconfigure is not None and not sys.stdout.isatty():
+        reconfigure(encoding="utf-8")
 
 
 def _details(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[str]:

@@ -13,6 +13,7 @@ from bpflens.model.map import Map
 from bpflens.model.parts import Missing, attempt
 from bpflens.model.program import NAME_MAX, Program
 from bpflens.model.system import System
+from bpflens.present.text import few_text
 
 O = TypeVar("O", Program, Map, Link)  # noqa: E741
 
@@ -84,7 +85,9 @@ def maps(system: System, text: str) -> Iterator[Map]:
             with system.program(int(selector.value)) as program:
                 ids = program.map_ids()
             return _some(_open_maps(system, ids), text, "map")
-    return _some(_matching(system.maps(), lambda m: m.name == selector.value), text, "map")
+    from bpflens.rawtext import means
+
+    return _some(_matching(system.maps(), lambda m: means(selector.value, m.name)), text, "map")
 
 
 def links(system: System, text: str) -> Iterator[Link]:
@@ -136,13 +139,18 @@ def _single(objects: Iterable[O], text: str, nouns: str) -> O:
 
 
 def _program_has_name(program: Program, name: str) -> bool:
-    """Whether a program has this name, by the kernel's 15 characters or by the whole name."""
-    if program.name == name:
+    """Whether a program has this name, by the kernel's 15 bytes or by the whole name."""
+    from bpflens.rawtext import REPLACEMENT, means, shown
+
+    if means(name, program.name):
         return True
-    if len(name) <= NAME_MAX or not name.startswith(program.name):
+    if len(program.basic().name) < NAME_MAX:
+        return False
+    # The cut may be within a character.
+    if not shown(name).startswith(shown(program.name).rstrip(REPLACEMENT)):
         return False
     full = attempt(Program.full_name, program)
-    return not isinstance(full, Missing) and full == name
+    return not isinstance(full, Missing) and means(name, full)
 
 
 def _later(open: Callable[[], O]) -> Iterator[O]:
@@ -160,7 +168,8 @@ def _of_kind(system: System, path: str, kind: type[O]) -> O:
 
 def pinned(system: System, path: str, write: bool = False) -> Program | Map | Link:
     """The object that is pinned at a path, which may be of another mount namespace
-    (`/run/bpf/x@4026532199`). Raises NotFound, Denied, OSError."""
+    (`/run/bpf/x@4026532199`). Raises NotFound, Denied, UsageError, OSError."""
+    path = pin_path(system, path)
     if "@" not in path:
         return system.pinned(path, write)
     from bpflens.attach.pins import place
@@ -168,6 +177,21 @@ def pinned(system: System, path: str, write: bool = False) -> Program | Map | Li
 
     where = place(Places(system), path)
     return system.pinned(where.path, write, where.mount)
+
+
+def pin_path(system: System, text: str) -> str:
+    """The path of a pin, given by its bytes or as documents show it. Raises UsageError where they
+    show several alike."""
+    if "\ufffd" not in text:
+        return text
+    from bpflens.attach.places import Places
+    from bpflens.rawtext import means
+
+    paths = {pin.words for pin in Places(system).pins.found if means(text, pin.words)}
+    if len(paths) < 2 or text in paths:
+        return text if text in paths or not paths else paths.pop()
+    few = few_text(sorted(paths))
+    raise UsageError(f"{text} names {len(paths)} pins: give the bytes of one of {few}")
 
 
 def _open_maps(system: System, ids: Iterable[int]) -> Iterator[Map]:

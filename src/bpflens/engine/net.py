@@ -247,7 +247,9 @@ class Device:
         xdp += nla(IfLaXdp.ATTACHED, bytes([attached]))
         if attached not in (XdpAttached.NONE, XdpAttached.MULTI):
             xdp += nla(IfLaXdp.PROG_ID, prog_id.to_bytes(4, "little"))
-        told = nla(IfLa.IFNAME, self.name.encode() + b"\0") + nla(IfLa.XDP, xdp)
+        told = nla(IfLa.IFNAME, self.name.encode(errors="surrogateescape") + b"\0") + nla(
+            IfLa.XDP, xdp
+        )
         if self.peer:
             told += nla(IfLa.LINK, self.peer.index.to_bytes(4, "little"))
             told += nla(IfLa.LINKINFO, nla(IfLaInfo.KIND, b"netkit\0"))

@@ -43,7 +43,7 @@ def read(caller: Task, names: list[str]) -> bytes:
     writer = _FILES.get("/".join(names))
     if writer is None:
         raise err(errno.ENOENT)
-    return writer(task).encode()
+    return writer(task).encode(errors="surrogateescape")
 
 
 def listdir(caller: Task, names: list[str]) -> list[tuple[str, bool]]:
@@ -108,7 +108,7 @@ def fdinfo(task: Task, fd: int) -> bytes:
     there = file.node
     flags = file.mode | (O_CLOEXEC if isinstance(there, Object) else 0)
     text = f"pos:\t0\nflags:\t0{flags:o}\nmnt_id:\t{there.mnt_id}\nino:\t{there.inode}\n"
-    return (text + there.fdinfo(file)).encode()
+    return (text + there.fdinfo(file)).encode(errors="surrogateescape")
 
 
 def _sysctls(caller: Task, names: list[str]) -> list[tuple[str, bool]]:

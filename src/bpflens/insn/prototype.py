@@ -33,7 +33,7 @@ def prototype(types: Types, type_id: int) -> str:
     except _NoWords:
         return ""
     declared = "".join(words)
-    return declared if len(declared.encode()) <= LONGEST else ""
+    return declared if len(declared.encode(errors="surrogateescape")) <= LONGEST else ""
 
 
 _NAMED = {"Int": "", "Typedef": "", "Float": "", "Struct": "struct ", "Union": "union "} | {

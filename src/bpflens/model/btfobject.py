@@ -40,7 +40,7 @@ class BtfObject(Handle[BtfInfo]):
         if not tells(self.basic(), "name"):
             return _UNTOLD
         name = self.system.calls.btf_name(self.fd)
-        return name.decode(errors="replace") if name else _NAMELESS
+        return name.decode(errors="surrogateescape") if name else _NAMELESS
 
     def data(self) -> bytes:
         """The raw BTF; of a module without what it shares with the kernel's."""

@@ -61,7 +61,7 @@ def _decoded(rows: Rows, parts: Part) -> Iterator[tuple[int, ProgramParts | None
             told.id,
             ProgramParts(
                 told,
-                told.name.decode(errors="replace") if named else no_name,
+                told.name.decode(errors="surrogateescape") if named else no_name,
                 ids if mapped else no_maps,
                 memlock if accounted else no_memory,
                 code,

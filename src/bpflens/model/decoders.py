@@ -70,11 +70,11 @@ def _write_ipv6(text: str, _: int) -> bytes:
 
 
 def _read_text(data: bytes) -> str:
-    return data.partition(b"\0")[0].decode(errors="backslashreplace")
+    return data.partition(b"\0")[0].decode(errors="surrogateescape")
 
 
 def _write_text(text: str, size: int) -> bytes:
-    data = text.encode()
+    data = text.encode(errors="surrogateescape")
     if len(data) > size:
         raise OverflowError(text)
     return data.ljust(size, b"\0")

@@ -90,4 +90,4 @@ class NamedHandle(Handle[Named]):
     @property
     def name(self) -> str:
         """The name as far as the kernel keeps it: 15 characters, not unique, may be empty."""
-        return self.basic().name.decode(errors="replace")
+        return self.basic().name.decode(errors="surrogateescape")

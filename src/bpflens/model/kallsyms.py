@@ -45,7 +45,7 @@ class Kallsyms:
         if line is None:
             return None
         self._asked[key] = line
-        return self._word(line).split(b"\t")[0].decode(errors="replace")
+        return self._word(line).split(b"\t")[0].decode(errors="surrogateescape")
 
     def place(self, address: int) -> str | None:
         """The code at an address: `vfs_read`, `vfs_read+0x10`, `xfs_file_read [xfs]`."""
@@ -60,7 +60,7 @@ class Kallsyms:
         if line[self._digits + 1 : self._digits + 2] not in b"tTwW":
             return None  # data; nm(1) has the letters
         self._asked[found] = line
-        name, _, module = self._word(line).decode(errors="replace").partition("\t")
+        name, _, module = self._word(line).decode(errors="surrogateescape").partition("\t")
         offset = address - int(found, 16)
         return name + (f"+{offset:#x}" if offset else "") + (f" {module}" if module else "")
 

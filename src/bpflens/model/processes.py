@@ -76,7 +76,7 @@ def read(host: HostPort, pid: int, before: int | None = None) -> ProcessFacts | 
 def _stat(text: bytes) -> tuple[str, int]:
     """The command's name, which may hold blanks and brackets, and the time of the start."""
     head, _, tail = text.rpartition(b")")
-    comm = head.partition(b"(")[2].decode(errors="replace")
+    comm = head.partition(b"(")[2].decode(errors="surrogateescape")
     return comm, int(tail.split()[_STARTTIME]) * _TICK
 
 
@@ -112,11 +112,11 @@ def container(cgroup: str) -> str | None:
 def users(host: HostPort) -> dict[int, str]:
     """The names of the users in the host's /etc/passwd; empty where there is none."""
     try:
-        text = host.read("/etc/passwd").decode(errors="replace")
+        text = host.read("/etc/passwd").decode(errors="surrogateescape")
     except OSError:
         return {}
     found: dict[int, str] = {}
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = line.split(":")
         if len(fields) > 2 and fields[2].isdecimal():
             found.setdefault(int(fields[2]), fields[0])

@@ -8,6 +8,7 @@ from bpflens.btf import Btf
 from bpflens.btf import types as t
 from bpflens.btf.references import references
 from bpflens.errors import NotFound
+from bpflens.rawtext import REPLACEMENT, means
 
 _KEYWORDS: dict[str, tuple[type[t.Type], ...]] = {
     "struct": (t.Struct,),
@@ -19,11 +20,15 @@ _KEYWORDS: dict[str, tuple[type[t.Type], ...]] = {
 def find(btf: Btf, name: str) -> list[t.Type]:
     """Every type of that name; with `struct`, `union` or `enum` before it those alone.
 
-    Forward declarations are left out where the type itself is there. Raises NotFound.
+    Forward declarations are left out where the type itself is there. A name may be given as
+    documents show it (`bpflens.rawtext`). Raises NotFound.
     """
     word, _, rest = name.strip().partition(" ")
     kinds = _KEYWORDS.get(word)
-    found = btf.find_all(rest.strip() if kinds else name.strip())
+    given = rest.strip() if kinds else name.strip()
+    found = btf.find_all(given)
+    if REPLACEMENT in given:
+        found = [btf[id] for id in range(1, len(btf)) if means(given, btf.type_name(id))]
     if kinds:
         found = [one for one in found if isinstance(one, kinds)]
     whole = [one for one in found if not isinstance(one, t.Fwd | t.DeclTag | t.TypeTag)]

@@ -4,7 +4,8 @@ One document is `{"schema", "kind", "items", "errors", "complete"}`, with an ite
 it can be read as it comes and compared with diff. An integer that JavaScript cannot hold (above
 2^53 - 1) is a string of its digits, a float that is none "NaN", "Infinity" or "-Infinity". A value
 that is null has its reason under "missing". What only some types of object have (the device of a
-link) is not there for the others.
+link) is not there for the others. All text is valid Unicode; bytes that are not UTF-8 stand in hex
+beside it (`present.unicode`).
 """
 
 from __future__ import annotations
@@ -27,7 +28,19 @@ Item = dict[str, Any]
 BATCH = 256
 """Items that are encoded in one go: most of the cost of a small one is the call."""
 
-encode: Callable[[Any], str] = json.JSONEncoder(allow_nan=False).encode
+_encode: Callable[[Any], str] = json.JSONEncoder(allow_nan=False).encode
+
+
+def encode(value: Any) -> str:
+    """The value as JSON, in ASCII. Raises ValueError for a float that is no number."""
+    text = _encode(value)
+    # Every surrogate stands as an escape here, also those of pairs. Most texts have no escape, and
+    # one character is found much faster than three.
+    if "\\" in text and "\\ud" in text:
+        from bpflens.present.unicode import unicode
+
+        text = _encode(unicode(value))
+    return text
 
 
 def item_of(
@@ -141,30 +154,51 @@ def document(
 
 def sheet(columns: Sequence[Column], records: Iterable[Any]) -> Iterator[str]:
     """CSV with a header; lists are joined by blanks, objects are told as in a table, what is
-    missing is empty."""
+    missing is empty. Text is what JSON has, but for the apostrophe of `_defused`."""
     import csv
     import io
 
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator="")
+    buffer = io.StringIO(newline="")
+    # Before 3.13 it quotes a CR or LF only where one ends lines, too.
+    writer = csv.writer(buffer, lineterminator="\r\n")
     take = row_of(tuple(columns))
 
     def line(values: Iterable[Any]) -> str:
         buffer.seek(0)
         buffer.truncate()
         writer.writerow(values)
-        return buffer.getvalue()
+        return buffer.getvalue()[:-2]
 
-    yield line(c.key for c in columns)
+    yield line(_defused(c.key) for c in columns)
     for record in records:
         yield line(map(_csv_value, columns, take(record)))
 
 
 def _csv_value(column: Column, value: Any) -> Any:
-    if isinstance(value, dict) or (isinstance(value, list) and value and type(value[0]) is dict):
-        return column.show(value)
-    if isinstance(value, list):
-        return " ".join(str(part) for part in value)
-    if isinstance(value, bool):
+    kind = type(value)
+    if kind is int or value is None:
+        return value
+    if kind is str:
+        return value if value[:1] not in _HEADS and value.isascii() else _defused(value)
+    if kind is bool:
         return "true" if value else "false"
-    return value
+    if isinstance(value, dict) or (isinstance(value, list) and value and type(value[0]) is dict):
+        return _defused(column.show(value))
+    if isinstance(value, list):
+        text = " ".join(map(str, value))
+        return _defused(text) if value and isinstance(value[0], str) else text
+    return _defused(value) if isinstance(value, str) else safe(value)
+
+
+_FORMULA = frozenset("=+-@\t\r")
+"""What a spreadsheet takes a cell for a formula by (CSV injection, as OWASP lists it)."""
+_HEADS = _FORMULA | {"'"}
+
+
+def _defused(text: str) -> str:
+    """Text that no spreadsheet runs: an apostrophe is put before a formula, and also before what
+    would then read the same (a formula behind apostrophes), so that it can be taken off again."""
+    behind = text.lstrip("'") if text[:1] == "'" else text
+    from bpflens.rawtext import shown
+
+    return shown(f"'{text}" if behind[:1] in _FORMULA else text)

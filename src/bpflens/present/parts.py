@@ -9,7 +9,8 @@ from typing import Any
 from bpflens.errors import UsageError
 from bpflens.present import table
 from bpflens.present.columns import ELEMENTS, Column, Noun
-from bpflens.present.text import part_text
+from bpflens.present.text import few_text, part_text
+from bpflens.rawtext import shown, whole
 
 _PATH = re.compile(r"(\.[^.\[\]]+|\[[0-9]{1,10}\])*")
 _STEP = re.compile(r"\.[^.\[\]]+|\[[0-9]+\]")
@@ -61,10 +62,20 @@ def _step(value: Any, rest: str, path: str) -> tuple[Any, str]:
     if isinstance(value, dict):
         # A static variable of a function has a dot in its name: `sys_exit.zero`.
         for name in sorted(value, key=len, reverse=True):
-            if rest == name or rest.startswith((f"{name}.", f"{name}[")):
+            if _begins(rest, name):
                 return value[name], rest[len(name) :]
+        alike = [name for name in value if not whole(name) and _begins(rest, shown(name))]
+        if len(alike) > 1:
+            raise UsageError(f"{path}: give the bytes of one of: {few_text(alike)}")
+        if alike:
+            return value[alike[0]], rest[len(shown(alike[0])) :]
     names = f"there are: {', '.join(value)}" if isinstance(value, dict) else "it has no fields"
     raise UsageError(f"{path}: there is no {re.split(r'[.[]', rest)[0]}; {names}")
+
+
+def _begins(path: str, name: str) -> bool:
+    """Whether the first step of a path is this name."""
+    return path == name or path.startswith((f"{name}.", f"{name}["))
 
 
 def typed_elements(per_cpu: bool, summed: bool) -> Noun:

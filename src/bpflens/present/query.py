@@ -3,7 +3,8 @@
 A condition is written as in Python: `type == "xdp" and run_cnt > 1000`, `"lb" in name`,
 `12 in map_ids`, `pinned`, `btf_id == null`. Only names of columns, constants, comparisons, `in`,
 and/or/not and arithmetic are known. A value that is missing equals only null; it is neither less
-nor more than anything, nor in anything.
+nor more than anything, nor in anything. Text is given by its bytes, or as documents show it: with
+U+FFFD for bytes that are not UTF-8.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any
 
 from bpflens.errors import UsageError
 from bpflens.present.columns import Noun
+from bpflens.rawtext import REPLACEMENT, shown
 
 Test = Callable[[Any], Any]
 
@@ -87,6 +89,8 @@ def _compile(noun: Noun, node: ast.expr, names: set[str]) -> Test:
         case ast.Compare(left=first, ops=ops, comparators=others):
             if all(type(op) in _COMPARE for op in ops):
                 operands = [_compile(noun, part, names) for part in (first, *others)]
+                if any(map(_is_shown, ast.walk(node))):
+                    operands = [_as_shown(operand) for operand in operands]
                 return _comparison([_COMPARE[type(op)] for op in ops], operands)
     raise UsageError(
         f"--where knows columns, constants, comparisons, in, and/or/not, + - * / % &, "
@@ -117,6 +121,21 @@ def _path(node: ast.expr) -> str:
         case ast.Subscript(value=inner, slice=ast.Constant(value=str() as name)):
             return f"{_path(inner)}.{name}"
     raise UsageError(f"--where {ast.unparse(node)!r} names no part of a column")
+
+
+def _is_shown(node: ast.AST) -> bool:
+    """Whether it is a text as documents show it, which may stand for several."""
+    text = node.value if isinstance(node, ast.Constant) else None
+    return isinstance(text, str) and REPLACEMENT in text
+
+
+def _as_shown(operand: Test) -> Test:
+    def value(part: Any) -> Any:
+        if isinstance(part, str):
+            return shown(part)
+        return [value(item) for item in part] if isinstance(part, list) else part
+
+    return lambda record: value(operand(record))
 
 
 def _comparison(compare: list[Callable[[Any, Any], Any]], operands: list[Test]) -> Test:

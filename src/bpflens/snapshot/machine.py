@@ -55,7 +55,7 @@ Disassembler = Callable[[bytes, int], Iterator[Piece]]
 def architecture(system: System) -> str:
     """The machine that a kernel runs on. Raises Unsupported."""
     try:
-        word = system.host.read(ARCH).decode(errors="replace").strip()
+        word = system.host.read(ARCH).decode(errors="surrogateescape").strip()
     except OSError as error:
         raise Unsupported(
             f"this kernel does not tell its architecture ({ARCH}): give --arch"

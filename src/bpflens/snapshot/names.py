@@ -58,7 +58,7 @@ class Names:
         info = self._map(id)
         if isinstance(info, str):
             return {"id": id, "error": info}
-        name = info.name.decode(errors="replace")
+        name = info.name.decode(errors="surrogateescape")
         return {"id": id, "type": MapType(info.type).label, "name": name}
 
     def variable(self, map_id: int, offset: int) -> str | None:

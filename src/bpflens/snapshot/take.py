@@ -224,7 +224,7 @@ class Look:
         record = ProgramRecord(
             told.id,
             _prog_type(told.type),
-            told.name.decode(errors="replace"),
+            told.name.decode(errors="surrogateescape"),
             _value(missing, "full_name", parts.full_name),
             told.tag.hex(),
             bool(told.gpl_compatible & 1),
@@ -265,7 +265,7 @@ class Look:
         record = MapRecord(
             told.id,
             _map_type(told.type),
-            told.name.decode(errors="replace"),
+            told.name.decode(errors="surrogateescape"),
             told.key_size,
             told.value_size,
             told.max_entries,
@@ -308,7 +308,9 @@ def take(system: System, parts: Part = LIST_PARTS) -> Snapshot:
 def release(system: System) -> str:
     """The kernel's release, as `uname -r` gives it; empty where it cannot be read."""
     try:
-        return system.host.read("/proc/sys/kernel/osrelease").decode(errors="replace").strip()
+        return (
+            system.host.read("/proc/sys/kernel/osrelease").decode(errors="surrogateescape").strip()
+        )
     except OSError:
         return ""
 

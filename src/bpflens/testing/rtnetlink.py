@@ -54,7 +54,7 @@ ETH_P_ALL = socket.htons(3)
 def add_pair(name: str, kind: str) -> None:
     """Add a pair of veth or netkit devices; the other end gets a name of the kernel's choice."""
     body = IFINFO.pack(0, 0, 0, 0, 0)
-    body += attribute(IfLa.IFNAME, name.encode() + b"\0")
+    body += attribute(IfLa.IFNAME, name.encode(errors="surrogateescape") + b"\0")
     body += attribute(IfLa.LINKINFO, attribute(IfLaInfo.KIND, kind.encode()))
     ask(message(NlMsgType.NEWLINK, NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_EXCL, body))
 

@@ -10,6 +10,7 @@ from typing import Literal
 
 import pytest
 
+from bpflens import limits
 from bpflens.btf import Btf
 from bpflens.btf import types as t
 from bpflens.btf.build import BtfBuilder
@@ -142,10 +143,23 @@ def test_a_variable_is_as_large_as_its_type() -> None:
     assert (btf.sizeof(variable), btf.alignof(variable)) == (12, 4)
 
 
-def test_names_that_are_not_utf8_can_be_shown() -> None:
+def test_names_that_are_not_utf8_keep_their_bytes() -> None:
     builder = BtfBuilder()
-    builder.add_struct("ab", 4)
-    assert Btf.parse(builder.build().replace(b"ab", b"a\xff")).type_name(1) == "a\\xff"
+    builder.add_struct("a\udcff", 4)
+    assert b"\0a\xff\0" in builder.build()
+    btf = Btf.parse(builder.build())
+    assert btf.type_name(1) == "a\udcff"
+    assert btf.find("a\udcff", t.Struct) == btf[1]
+
+
+@pytest.mark.parametrize("shift", range(4))
+def test_a_long_text_is_not_cut_within_a_character(shift: int) -> None:
+    builder = BtfBuilder()
+    at = builder.string("x" * shift + "\U0001f980" * 2000)
+    text = Btf.parse(builder.build()).text(at)
+    assert text.strip("x") == "\U0001f980" * len(text.strip("x"))
+    most = limits.SOURCE_BYTES.value
+    assert most - 4 < len(text.encode()) <= most
 
 
 # Sizes

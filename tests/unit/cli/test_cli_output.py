@@ -97,7 +97,7 @@ def test_an_element_names_the_object_that_it_holds(cli: Cli) -> None:
     assert "0:0100000000000000 1:0200000000000000" in found.out
 
 
-@pytest.mark.parametrize("form", ["", "--csv", "--json", "--jsonl"])
+@pytest.mark.parametrize("form", ["", "--json", "--jsonl"])
 @pytest.mark.parametrize("words", ["map list --columns id,pinned", "map show 5", "map list", ""])
 def test_an_escape_sequence_in_a_path_does_not_reach_the_terminal(
     cli: Cli, words: str, form: str

@@ -111,6 +111,12 @@ def test_a_terminal_gets_lines_that_fit(recording: str, words: str, columns: int
     assert max(map(len, plain.splitlines())) <= columns
 
 
+def test_csv_on_a_terminal_has_nothing_that_it_obeys(recording: str) -> None:
+    words = ("--on", recording, "map", "list", "--columns", "id,pinned", "--csv")
+    assert r"/sys/fs/bpf/\x1b[2Jflows" in on_terminal(*words)
+    assert "/sys/fs/bpf/\x1b[2Jflows" in start(*words).stdout
+
+
 def test_what_did_not_fit_is_said_below_the_table(recording: str) -> None:
     shown = on_terminal("--on", recording, "prog", "list", columns=60, both=True).splitlines()
     assert shown[0].startswith("\x1b[1mID")

@@ -274,7 +274,6 @@ def test_names_out_of_a_file_cannot_reach_the_terminal(cli: Cli, tmp_path: Path)
     key = f"hex:{element['key']}"
     for words in (
         ("dump", "name:t_plain", *asked),
-        ("dump", "name:t_plain", *asked, "--csv"),
         ("lookup", "name:t_plain", key, *asked),
         ("delete", "name:t_plain", key, *asked, "--dry-run"),
     ):

@@ -59,7 +59,7 @@ def test_a_process_is_told_with_its_unit() -> None:
 def test_no_name_of_a_command_misleads(comm: bytes) -> None:
     found = told(stat=stat(comm))
     assert found.start == 1000 * 10_000_000
-    assert found.comm == comm.decode(errors="replace")
+    assert found.comm == comm.decode(errors="surrogateescape")
 
 
 @pytest.mark.parametrize(

@@ -160,7 +160,7 @@ class PerfLink(Link):
             else:
                 address = _address(call, event, self)
                 _KPROBE.pack_into(data, 36, event.offset, address, 0, event.cookie)
-        give_name(call, data, 24, event.name.encode())
+        give_name(call, data, 24, event.name.encode(errors="surrogateescape"))
 
     def lines(self) -> str:
         """bpf_perf_link_show_fdinfo()."""
@@ -235,7 +235,7 @@ def task_fd_query(call: Call, attr: TaskFdQuery) -> int:
             raise err(errno.ENOENT)
         if prog.type == ProgType.PERF_EVENT:
             raise err(errno.EOPNOTSUPP)
-        name, offset = node.name.encode(), node.offset
+        name, offset = node.name.encode(errors="surrogateescape"), node.offset
         kind = TaskFdType.TRACEPOINT
         if node.kind != "tracepoint":
             kind = _PROBE[node.kind, node.return_probe][1]
