@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from errno import EIO
 from typing import TYPE_CHECKING
 
 from bpflens.abi.rows import FOLLOWS, FileRow
@@ -49,14 +50,15 @@ class RecordedBpf:
                 answer["value"] = result
             return result
         except OSError as error:
-            answer["errno"] = error.errno
+            answer["errno"] = error.errno or EIO
             raise
         finally:
             after = [bytearray(mem.read(attr, size)), *asked.buffers[1:]]
             out = [changes(old, new) for old, new in zip(before, after, strict=True)]
             if any(out):
                 answer["out"] = out
-            self._recorder.keep(asked.key, asked.words, answer)
+            if answer.keys() - {"out"}:  # it came to an end: an interrupt is no answer
+                self._recorder.keep(asked.key, asked.words, answer)
 
     def _name(self, fd: int) -> str:
         """The object behind a new fd, so that it is the same by whichever way it was opened."""
