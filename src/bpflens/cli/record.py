@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,9 @@ MOST = 10_000
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the command."""
-    parser.add_argument("file", metavar="FILE", help="where to write it; .gz compresses it")
+    parser.add_argument(
+        "file", metavar="FILE", help="where to write it; .gz compresses it; -: to standard output"
+    )
     parser.add_argument(
         "--elements", metavar="N", type=count, default=MOST,
         help="record the elements of maps with at most N entries (default: 10000; 0: none)",
@@ -41,9 +44,10 @@ def add_to(parser: argparse.ArgumentParser) -> None:
 def record(session: Session) -> int:
     """Ask the kernel everything that the other commands could ask, and keep the answers."""
     errors = sweep(session.system, session.options.elements, session.options.kernel_types)
-    session.save(session.options.file)
-    print(f"recorded in {session.options.file}: bpflens --on {session.options.file}",
-          file=sys.stderr)  # fmt: skip
+    path = session.options.file
+    session.save(path)
+    if path != "-" and os.path.isfile(path):
+        print(f"recorded in {path}: bpflens --on {path}", file=sys.stderr)
     return 1 if errors else 0
 
 

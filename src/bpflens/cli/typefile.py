@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from bpflens.errors import BpflensError, Denied, NotFound
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from bpflens.btf import Btf
 
 MAX_FILE = 1 << 31
+_PIECE = 1 << 20
 _BEGINNINGS = (b"\x7fELF", b"\x9f\xeb", b"\xeb\x9f")
 """Of ELF, and of BTF in either byte order."""
 
@@ -53,8 +55,15 @@ def content(path: str) -> bytes:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(64)
-            return data + file.read(MAX_FILE) if data.startswith(_BEGINNINGS) else data
+            piece = file.read(64)
+            if not piece.startswith(_BEGINNINGS):
+                return piece
+            # read(MAX_FILE) would make room for all of that first
+            whole = BytesIO()
+            while piece and whole.tell() < MAX_FILE:
+                whole.write(piece)
+                piece = file.read(_PIECE)
+            return whole.getvalue()
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {path}") from error
     except PermissionError as error:
