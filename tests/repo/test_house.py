@@ -80,7 +80,9 @@ def writes(path: Path) -> list[str]:
     named = [node for node in nodes if isinstance(node, ast.Attribute)]
     words = [ast.unparse(node) for node in named]
     found = [word for word in words if _of_writers(word)]
-    return found + [ast.unparse(n) for n in nodes if isinstance(n, ast.Call) and _makes_a_file(n)]
+    flags = set(re.findall(r"\bO_[A-Z]+", path.read_text()))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    return found + [ast.unparse(call) for call in calls if _makes_a_file(call, flags)]
 
 
 def _of_writers(word: str) -> bool:
@@ -88,11 +90,12 @@ def _of_writers(word: str) -> bool:
     return module in WRITERS and (module, name) not in HARMLESS
 
 
-def _makes_a_file(call: ast.Call) -> bool:
+def _makes_a_file(call: ast.Call, known: set[str]) -> bool:
+    """`known`: the flags that the module names, for a call that names none itself."""
     called = ast.unparse(call.func)
     given = {word.arg: word.value for word in call.keywords}
     if called == "os.open":
-        flags = set(re.findall(r"O_[A-Z]+", ast.unparse(call.args[1])))
+        flags = set(re.findall(r"\bO_[A-Z]+", ast.unparse(call.args[1]))) or known
         null = ast.unparse(call.args[0]) == "os.devnull"
         return not null and (not flags or bool(flags & WRITING))
     if called in ("open", "io.open", "io.FileIO", "os.fdopen", "gzip.GzipFile"):

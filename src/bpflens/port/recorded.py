@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bpflens.abi.rows import FOLLOWS, FileRow
 from bpflens.errors import BpflensError, Unsupported
 from bpflens.port import fdinfo
-from bpflens.port.cassette import GIVES_FD, Answer, changes, request
+from bpflens.port.cassette import GIVES_FD, changes, request
 from bpflens.port.doors import (
     BpfPort,
     BulkPort,
@@ -25,6 +25,7 @@ from bpflens.port.doors import (
 )
 from bpflens.port.memory import Memory
 from bpflens.port.mountinfo import Mount, below
+from bpflens.port.recording import Answer
 
 if TYPE_CHECKING:
     from bpflens.port.cassette import Recorder

@@ -52,7 +52,7 @@ class Replay:
         self.fds: dict[int, str] = {}
         self.where = ""
         """See `Recorder.where`."""
-        bulk = any(key.startswith("bulk ") for key in self._answers)
+        bulk = any(key.startswith("bulk ") for key in self._entries)
         self.doors = Doors(
             ReplayedBpf(self),
             ReplayedHost(self),
@@ -89,10 +89,11 @@ class Replay:
 
     def pin_at(self, path: str) -> PinFile:
         """The pin at a path, from what walks of mounts found. Raises FileNotFoundError."""
-        for key, answers in self._answers.items():
+        for key, entry in self._entries.items():
             kind, _, reach = key.partition(" ")
             if kind == "pins" and path.startswith(f"{reach.rstrip('/')}/"):
-                for answer in answers:
+                self.line = entry.line
+                for answer in entry.answers:
                     for each in answer.get("value", [[]])[0]:
                         found = _pin(each)
                         if f"{reach.rstrip('/')}/{found.path}" == path:
