@@ -17,8 +17,9 @@ from bpflens.present.text import clean
 if TYPE_CHECKING:
     from bpflens.port.cassette import Recorder
 
-FILES = 5
-"""Files that a look at the live kernel may have open at once, besides those that came with us."""
+FILES = 8
+"""Files that a look at the live kernel may have open at once, besides those that came with us: a
+namespace to return to and the folder of one to enter, what asks for it, an object, its fdinfo."""
 
 
 class Session:

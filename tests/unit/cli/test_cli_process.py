@@ -129,7 +129,7 @@ LIVE = ("", "prog list", "map list", "attach list", "link list", "btf list", "do
 
 
 @bash
-@pytest.mark.parametrize("files", [5, 6, 7])
+@pytest.mark.parametrize("files", [5, 7, 8, 10])
 def test_too_few_files_are_one_clear_line(tmp_path: Path, files: int) -> None:
     for words in LIVE:
         command = f"ulimit -n {files}; exec {sys.executable} -m bpflens {words.format(tmp_path)}"
