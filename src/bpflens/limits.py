@@ -155,9 +155,17 @@ OBJECT_INSNS = Limit(
     "instructions of a program of an object file; no kernel takes more",
     "more than {} instructions",
 )
-FILE_BYTES = Limit(1 << 31, "bytes of a file with types or programs", "larger than {} bytes")
-RECORDING_BYTES = Limit(
-    1 << 30, "bytes of a recording, also of what is packed in it", "larger than {} bytes"
+FILE_BYTES = Limit(1 << 31, "bytes of a file with types or programs", "it has more than {} bytes")
+RECORDING_BYTES = Limit(1 << 29, "bytes of a recording, unpacked", "it has more than {} bytes")
+RECORDING_LINE_BYTES = Limit(
+    1 << 25,
+    "bytes of one answer of a recording; the kernel's types, the longest known, take 15 million",
+    "it has more than {} bytes",
+)
+RECORDING_PARTS = Limit(
+    1 << 20,
+    "parts of the JSON of one answer, of which each may take a hundred bytes",
+    "it has more than {} parts",
 )
 
 TABLE = {name: found for name, found in list(vars().items()) if isinstance(found, Limit)}

@@ -3,10 +3,10 @@
     python -m tests.fuzz TARGET RUNS [SEED]
     python -m tests.fuzz TARGET --atheris [options of libFuzzer]
 
-Targets are btf, ext, cache, elf and insn. It ends with the input in hex when something else than a
-FormatError comes out, and reports each input that takes longer than a second of CPU time. The
-second form is guided by coverage and needs atheris (`pip install atheris`); libFuzzer stops after
-`-runs=N` or `-max_total_time=SECONDS`.
+Targets are btf, ext, cache, elf, insn and recording. It ends with the input in hex when something
+else than a FormatError comes out, and reports each input that takes longer than a second of CPU
+time. The second form is guided by coverage and needs atheris (`pip install atheris`); libFuzzer
+stops after `-runs=N` or `-max_total_time=SECONDS`.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import NamedTuple
 from tests.fuzz import test_btf_fuzz as btf
 from tests.fuzz import test_elf_fuzz as elf
 from tests.fuzz import test_insn_fuzz as insn
+from tests.fuzz import test_recordings_fuzz as recording
 
 
 class Target(NamedTuple):
@@ -38,6 +39,7 @@ TARGETS = {
     "cache": Target(btf.check_cache, btf.random_index),
     "elf": Target(elf.check_elf, elf.random_object),
     "insn": Target(insn.check_bytes, insn.random_program),
+    "recording": Target(recording.check, recording.random_recording),
 }
 
 

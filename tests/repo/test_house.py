@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shlex
@@ -66,6 +67,61 @@ def test_a_list_imports_nothing_heavy() -> None:
     modules = set(python("-c", code).stderr.split())
     heavy = {"dataclasses", "inspect", "logging", "pathlib", "subprocess", "asyncio", "socket"}
     assert not modules & heavy
+
+
+WRITING = {"O_WRONLY", "O_RDWR", "O_CREAT", "O_TRUNC", "O_APPEND", "O_TMPFILE"}
+CHANGING = {"replace", "rename", "renames", "link", "symlink", "mkfifo", "mknod", "mkdir",
+            "makedirs", "truncate", "ftruncate", "sendfile", "copy_file_range"}  # fmt: skip
+WRITERS = {"tempfile", "shutil", "gzip", "bz2", "lzma", "zipfile", "tarfile", "fileinput"}
+"""Modules that can open for writing, and what is called of them that does not."""
+HARMLESS = {("shutil", "which"), ("gzip", "GzipFile"), ("gzip", "BadGzipFile"),
+            ("gzip", "compress")}  # fmt: skip
+
+
+def writes(path: Path) -> list[str]:
+    """Where a module opens a file for writing, or makes one, other than /dev/null."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    named = [node for node in nodes if isinstance(node, ast.Attribute)]
+    words = [ast.unparse(node) for node in named]
+    found = [word for word in words if _of_writers(word)]
+    flags = set(re.findall(r"\bO_[A-Z]+", path.read_text()))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    return found + [ast.unparse(call) for call in calls if _makes_a_file(call, flags)]
+
+
+def _of_writers(word: str) -> bool:
+    module, _, name = word.partition(".")
+    return module in WRITERS and (module, name) not in HARMLESS
+
+
+def _makes_a_file(call: ast.Call, known: set[str]) -> bool:
+    """`known`: the flags that the module names, for a call that names none itself."""
+    called = ast.unparse(call.func)
+    given = {word.arg: word.value for word in call.keywords}
+    if called == "os.open":
+        flags = set(re.findall(r"\bO_[A-Z]+", ast.unparse(call.args[1]))) or known
+        null = ast.unparse(call.args[0]) == "os.devnull"
+        return not null and (not flags or bool(flags & WRITING))
+    if called in ("open", "io.open", "io.FileIO", "os.fdopen", "gzip.GzipFile"):
+        mode = given.get("mode") or (call.args[1] if len(call.args) > 1 else None)
+        reads = mode is None or (isinstance(mode, ast.Constant) and mode.value in ("r", "rb"))
+        return not reads and "closefd" not in given  # that is of an fd, which is open
+    module, _, name = called.rpartition(".")
+    return name in ("write_text", "write_bytes", "touch") or (module == "os" and name in CHANGING)
+
+
+def test_one_module_writes_every_file(tmp_path: Path) -> None:
+    # the tests' own scaffolding (namespaces, cgroups, uid_map) is no part of what looks
+    looking = [path for path in SOURCES if "testing" not in path.relative_to(ROOT / "src").parts]
+    places = {path.stem: writes(path) for path in looking}
+    assert places.pop("privatefile")
+    assert {stem: found for stem, found in places.items() if found} == {}
+    bad = tmp_path / "bad.py"
+    for line in ("open(p, 'w')", "open(p, mode)", "os.open(p, how)", "os.rename(a, b)",
+                 "os.open(p, os.O_RDONLY | os.O_CREAT)", "p.write_text('')",
+                 "gzip.open(p)", "tempfile.mkstemp()"):  # fmt: skip
+        bad.write_text(line)
+        assert writes(bad), line
 
 
 def test_no_file_is_long_without_a_reason() -> None:

@@ -20,7 +20,7 @@ from binascii import crc32
 
 from bpflens.btf.header import read_header
 from bpflens.btf.parse import MAX_TYPES, Btf
-from bpflens.privatefile import read, replace
+from bpflens.privatefile import keep, read
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def load(data: bytes | bytearray | memoryview, directory: str) -> Btf:
     if index is not None:
         return Btf(data, index=index)
     btf = Btf.parse(data)
-    replace(path, _encode(btf.index))
+    keep(path, _encode(btf.index))
     return btf
 
 

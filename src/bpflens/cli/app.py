@@ -6,6 +6,7 @@ import argparse
 import importlib
 import os
 import sys
+from errno import EBADF
 
 from bpflens.cli.options import Parser, common_options
 from bpflens.cli.session import Session
@@ -94,11 +95,17 @@ def _parsed(arguments: list[str]) -> int:
 def unwritable(error: OSError, said: bool = False) -> int:
     """The exit status where stdout cannot be written to; says why, but not of a closed pipe."""
     # What is left in the buffer must not be written again when Python ends.
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+    except OSError:
+        pass  # no fd is left, or no /dev/null: then it says twice what is wrong
     if isinstance(error, BrokenPipeError):
         return BROKEN_PIPE
     if not said:
-        complain(str(error))
+        closed = error.errno == EBADF and error.filename is None
+        complain("standard output is closed" if closed else str(error))
     return 1
 
 

@@ -15,6 +15,9 @@ from bpflens.snapshot.code import Code
 from bpflens.snapshot.names import Names
 from bpflens.snapshot.records import SCHEMA, ErrorRecord
 
+SECONDS = 60
+"""That graphviz may take: it lays some graphs out for ever."""
+
 
 def run(session: Session) -> int:
     """`prog dump PROGRAM`."""
@@ -143,9 +146,15 @@ def svg(dot: str, instead: str) -> str:
     path = shutil.which("dot")
     if path is None:
         raise Unsupported(f"a drawing takes graphviz, which is not installed: {instead} needs none")
-    done = subprocess.run(
-        [path, "-Tsvg"], input=dot, capture_output=True, text=True, encoding="utf-8", check=False
-    )
+    try:
+        done = subprocess.run(
+            [path, "-Tsvg"], input=dot, capture_output=True, text=True, encoding="utf-8",
+            errors="backslashreplace", check=False, timeout=SECONDS,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise Unsupported(
+            f"graphviz has not drawn this in {SECONDS} s: {instead} is at once"
+        ) from error
     if done.returncode:
         raise Unsupported(f"graphviz cannot draw this: {done.stderr.strip()[-300:]}")
     return done.stdout.rstrip("\n")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -26,7 +27,9 @@ MOST = 10_000
 
 def add_to(parser: argparse.ArgumentParser) -> None:
     """Add the command."""
-    parser.add_argument("file", metavar="FILE", help="where to write it; .gz compresses it")
+    parser.add_argument(
+        "file", metavar="FILE", help="where to write it; .gz compresses it; -: to standard output"
+    )
     parser.add_argument(
         "--elements", metavar="N", type=count, default=MOST,
         help="record the elements of maps with at most N entries (default: 10000; 0: none)",
@@ -42,9 +45,10 @@ def record(session: Session) -> int:
     """Ask the kernel everything that the other commands could ask, and keep the answers."""
     most, left_out = session.options.elements, list[int]()
     errors = sweep(session.system, most, session.options.kernel_types, left_out)
-    session.save(session.options.file)
-    print(f"recorded in {session.options.file}: bpflens --on {session.options.file}",
-          file=sys.stderr)  # fmt: skip
+    path = session.options.file
+    session.save(path)
+    if path != "-" and os.path.isfile(path):
+        print(f"recorded in {path}: bpflens --on {path}", file=sys.stderr)
     if left_out and most:
         many = f"{len(left_out)} maps, which have room for more than {most} (--elements)"
         print(f"not in it: the elements of {many}", file=sys.stderr)

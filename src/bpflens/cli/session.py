@@ -5,16 +5,21 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from errno import EBADF, EMFILE
 from types import TracebackType
 from typing import TYPE_CHECKING
 
 from bpflens import __version__, connect
-from bpflens.errors import Denied, UsageError
+from bpflens.errors import BpflensError, Denied, UsageError
 from bpflens.model.system import System
 from bpflens.present.text import clean
 
 if TYPE_CHECKING:
     from bpflens.port.cassette import Recorder
+
+FILES = 8
+"""Files that a look at the live kernel may have open at once, besides those that came with us: a
+namespace to return to and the folder of one to enter, what asks for it, an object, its fdinfo."""
 
 
 class Session:
@@ -25,13 +30,24 @@ class Session:
         self.form: str = getattr(options, "form", "text")
         self.recorder: Recorder | None = None
         settle_output()
+        if options.command != "record":  # which writes to a file
+            check_output()
         self.system = self._open()
 
     def _open(self) -> System:
-        if self.options.command == "record" and getattr(self.options, "record", None):
+        record = getattr(self.options, "record", None)
+        if self.options.command == "record" and record:
             raise UsageError("give one file: record FILE, or --record FILE with another command")
-        doors = connect.doors(getattr(self.options, "on", "linux"))
-        if getattr(self.options, "record", None) or self.options.command == "record":
+        if record == "-":
+            raise UsageError(
+                "--record -: standard output is for what the command prints; 'record -' writes a "
+                "recording there"
+            )
+        on = getattr(self.options, "on", "linux")
+        if on == "linux":
+            check_files()
+        doors = connect.doors(on)
+        if record or self.options.command == "record":
             from bpflens.port.cassette import Recorder
 
             self.recorder = Recorder(doors)
@@ -53,6 +69,7 @@ class Session:
             if self.system.symbols_asked is not None:
                 self.recorder.shorten(kallsyms.PATH, self.system.symbols_asked)
             kernel = release(self.system)
+            sys.stdout.flush()  # /dev/stdout: what was printed comes first
             self.recorder.save(path, {"kernel": kernel, "bpflens": __version__})
 
     def guidance(self, error: Denied) -> str:
@@ -124,11 +141,6 @@ def settle_output() -> None:
     names = (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     locale = next((name for name in names if name), "C")
     plain = locale in ("C", "POSIX")
-    # One that the caller closed: its number must not become that of an object's fd.
-    if sys.stdout is None:
-        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    if sys.stderr is None:
-        sys.stderr = open(os.devnull, "w")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
@@ -136,3 +148,47 @@ def settle_output() -> None:
                 reconfigure(encoding="ascii", errors="backslashreplace")
             else:
                 reconfigure(errors="backslashreplace")
+
+
+def check_output() -> None:
+    """Raises BpflensError where stdout was closed: no change is made that cannot be told."""
+    try:
+        number = sys.stdout.fileno()
+    except (AttributeError, OSError, ValueError):
+        return  # a stream of a caller in this process
+    try:
+        os.write(number, b"")  # vfs_write() asks for FMODE_WRITE before it looks at the length
+    except OSError as error:
+        if error.errno == EBADF:
+            raise BpflensError("standard output is closed") from error
+
+
+def check_files() -> None:
+    """Raises BpflensError where fewer files can be opened than a look needs; what could not be
+    opened for want of fds would be missing from it, or seem to be of another kind."""
+    if _room():
+        return
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if not _room():
+        raise BpflensError(
+            f"too few files can be open at once: {soft} (ulimit -n), and bpflens needs {FILES} "
+            "besides those that it was given"
+        )
+
+
+def _room() -> bool:
+    held: list[int] = []
+    try:
+        while len(held) < FILES:
+            held.append(os.open("/", os.O_PATH | os.O_CLOEXEC))
+    except OSError as error:
+        if error.errno != EMFILE:
+            raise
+        return False
+    finally:
+        for fd in held:
+            os.close(fd)
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from typing import TYPE_CHECKING
 
 from bpflens import limits
@@ -12,6 +13,7 @@ from bpflens.model.system import System
 if TYPE_CHECKING:
     from bpflens.btf import Btf
 
+_PIECE = 1 << 20
 _BEGINNINGS = (b"\x7fELF", b"\x9f\xeb", b"\xeb\x9f")
 """Of ELF, and of BTF in either byte order."""
 
@@ -53,10 +55,17 @@ def content(path: str) -> bytes:
     """
     try:
         with open(path, "rb") as file:
-            data = file.read(64)
-            return (
-                data + file.read(limits.FILE_BYTES.value) if data.startswith(_BEGINNINGS) else data
-            )
+            piece = file.read(64)
+            if not piece.startswith(_BEGINNINGS):
+                return piece
+            # read() of so much would make room for all of that first
+            whole = BytesIO()
+            while piece:
+                whole.write(piece)
+                if whole.tell() > limits.FILE_BYTES.value:
+                    raise BpflensError(f"{path} cannot be read: {limits.FILE_BYTES}")
+                piece = file.read(_PIECE)
+            return whole.getvalue()
     except FileNotFoundError as error:
         raise NotFound(f"there is no file {path}") from error
     except PermissionError as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from binascii import crc32
 
-from bpflens.privatefile import read, replace
+from bpflens.privatefile import keep, read
 
 _MAGIC = b"bpflens-iterators-1\n"
 _HEAD = struct.Struct("=IIII")
@@ -57,4 +57,4 @@ def save(path: str, identity: bytes, kept: Kept) -> None:
     target, programs = kept
     parts = (_LENGTH.pack(len(insns)) + insns for insns in programs)
     tail = struct.pack("=III", len(identity), target, len(programs)) + identity + b"".join(parts)
-    replace(path, _MAGIC + _LENGTH.pack(crc32(tail)) + tail)
+    keep(path, _MAGIC + _LENGTH.pack(crc32(tail)) + tail)

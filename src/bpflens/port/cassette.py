@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import sys
 from collections.abc import Callable
+from errno import EIO
 from functools import cached_property
 from hashlib import blake2b
 from typing import Any, NamedTuple, TypeVar
@@ -27,8 +27,8 @@ from bpflens.port.doors import (
     Doors,
 )
 from bpflens.port.memory import Memory
-
-FORMAT = "bpflens-cassette/1"
+from bpflens.port.recording import FORMAT, Answer, check
+from bpflens.privatefile import write
 
 GIVES_FD = frozenset(
     {
@@ -64,7 +64,6 @@ STRUCT_MAX = 4096
 """Buffers up to this size may be structs that hold addresses; larger ones are data."""
 
 T = TypeVar("T")
-Answer = dict[str, Any]
 
 
 class Request(NamedTuple):
@@ -194,7 +193,7 @@ class Recorder:
         try:
             value = make()
         except OSError as error:
-            self.keep(key, key, {"errno": error.errno})
+            self.keep(key, key, {"errno": error.errno or EIO})
             raise
         self.keep(key, key, {"value": plain(value)})
         return value
@@ -206,16 +205,13 @@ class Recorder:
             self._answers[key] = [{"value": content.hex()}]
 
     def save(self, path: str, head: dict[str, str]) -> None:
-        """Write the recording. Raises OSError."""
-        lines = [json.dumps({"format": FORMAT} | head)]
+        """Write the recording (`privatefile.write`). Raises OSError, Unsupported."""
+        lines = [json.dumps({"format": FORMAT} | head).encode() + b"\n"]
         lines += [
-            json.dumps({"key": key, "ask": self._words[key], "answers": answers})
+            json.dumps({"key": key, "ask": self._words[key], "answers": answers}).encode() + b"\n"
             for key, answers in self._answers.items()
         ]
-        text = ("\n".join(lines) + "\n").encode()
-        # A recording that could not be written whole must not stand where a good one was.
-        unfinished = f"{path}.part"
-        with open(unfinished, "wb") as file:
-            # mtime 0: the same recording is the same file
-            file.write(gzip.compress(text, mtime=0) if path.endswith(".gz") else text)
-        os.replace(unfinished, path)
+        check(lines)
+        text = b"".join(lines)
+        # mtime 0: the same recording is the same file
+        write(path, gzip.compress(text, mtime=0) if path.endswith(".gz") else text)

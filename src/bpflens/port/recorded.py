@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from errno import EIO
 from typing import TYPE_CHECKING
 
 from bpflens.abi.rows import FOLLOWS, FileRow
 from bpflens.errors import BpflensError, Unsupported
 from bpflens.port import fdinfo
-from bpflens.port.cassette import GIVES_FD, Answer, changes, request
+from bpflens.port.cassette import GIVES_FD, changes, request
 from bpflens.port.doors import (
     BpfPort,
     BulkPort,
@@ -24,6 +25,7 @@ from bpflens.port.doors import (
 )
 from bpflens.port.memory import Memory
 from bpflens.port.mountinfo import Mount, below
+from bpflens.port.recording import Answer
 
 if TYPE_CHECKING:
     from bpflens.port.cassette import Recorder
@@ -49,14 +51,15 @@ class RecordedBpf:
                 answer["value"] = result
             return result
         except OSError as error:
-            answer["errno"] = error.errno
+            answer["errno"] = error.errno or EIO
             raise
         finally:
             after = [bytearray(mem.read(attr, size)), *asked.buffers[1:]]
             out = [changes(old, new) for old, new in zip(before, after, strict=True)]
             if any(out):
                 answer["out"] = out
-            self._recorder.keep(asked.key, asked.words, answer)
+            if answer.keys() - {"out"}:  # it came to an end: an interrupt is no answer
+                self._recorder.keep(asked.key, asked.words, answer)
 
     def _name(self, fd: int) -> str:
         """The object behind a new fd, so that it is the same by whichever way it was opened."""

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import errno
-import gzip
-import io
-import json
 import os
-import zlib
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from bpflens import limits
 from bpflens.abi.attrs import MapById
 from bpflens.abi.enums import Cmd, MapFlag
+from bpflens.abi.record import Record
+from bpflens.abi.rows import FOLLOWS, CgroupRow, FileRow, TaskRow
 from bpflens.errors import CassetteMiss, FormatError, Unsupported
-from bpflens.port.cassette import BY_NAME, FORMAT, Answer, request
+from bpflens.port.cassette import BY_NAME, request
 from bpflens.port.doors import BpfPort, Clock, Doors, PinFile, PinFiles, Rows, Unread, Way
 from bpflens.port.memory import Memory
 from bpflens.port.mountinfo import Mount, below
+from bpflens.port.recording import Answer, damaged, load
 
 WRITES = frozenset(
     {
@@ -43,13 +42,17 @@ class Replay:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._answers = load(path)
+        self._entries = load(path)
+        self._answers: dict[str, list[Answer]] = {}
+        """Those that were asked for."""
+        self.line = 0
+        """Of the file: that of the last answer."""
         self._turn: dict[str, tuple[int, int]] = {}
         """Request → (which of its answers is due, how often that was given)."""
         self.fds: dict[int, str] = {}
         self.where = ""
         """See `Recorder.where`."""
-        bulk = any(key.startswith("bulk ") for key in self._answers)
+        bulk = any(key.startswith("bulk ") for key in self._entries)
         self.doors = Doors(
             ReplayedBpf(self),
             ReplayedHost(self),
@@ -60,7 +63,13 @@ class Replay:
 
     def answer(self, key: str) -> Answer | None:
         """The next answer to a request, or None where the recording has none."""
+        entry = self._entries.get(key)
+        if entry is None:
+            return None
+        self.line = entry.line
         answers = self._answers.get(key)
+        if answers is None:
+            answers = self._answers[key] = entry.answers
         if not answers:
             return None
         at, given = self._turn.get(key, (0, 0))
@@ -80,10 +89,11 @@ class Replay:
 
     def pin_at(self, path: str) -> PinFile:
         """The pin at a path, from what walks of mounts found. Raises FileNotFoundError."""
-        for key, answers in self._answers.items():
+        for key, entry in self._entries.items():
             kind, _, reach = key.partition(" ")
             if kind == "pins" and path.startswith(f"{reach.rstrip('/')}/"):
-                for answer in answers:
+                self.line = entry.line
+                for answer in entry.answers:
                     for each in answer.get("value", [[]])[0]:
                         found = _pin(each)
                         if f"{reach.rstrip('/')}/{found.path}" == path:
@@ -106,7 +116,7 @@ class ReplayedBpf:
         self._replay = replay
 
     def bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             return self._bpf(cmd, attr, size, mem)
 
     def _bpf(self, cmd: int, attr: int, size: int, mem: Memory) -> int:
@@ -128,6 +138,8 @@ class ReplayedBpf:
         for at, runs in enumerate(answer.get("out", ())):
             for offset, data in runs:
                 content = bytes.fromhex(data)
+                if offset + len(content) > len(asked.buffers[at]):
+                    raise ValueError("more was written than there was room for")
                 if at == 0:
                     mem.write(attr + offset, content)
                 else:
@@ -150,33 +162,34 @@ class ReplayedHost:
         self._replay = replay
 
     def read(self, path: str, most: int = 0) -> bytes:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             return bytes.fromhex(self._replay.value(f"read {path}"))
 
     def listdir(self, path: str) -> list[tuple[str, bool]]:
-        with _sound(self._replay.path):
-            return [(str(n), bool(is_dir)) for n, is_dir in self._replay.value(f"listdir {path}")]
+        with _sound(self._replay):
+            found = self._replay.value(f"listdir {path}")
+            return [(_entry(path, str(n)), bool(is_dir)) for n, is_dir in found]
 
     def readlink(self, path: str) -> str:
-        with _sound(self._replay.path):
-            return str(self._replay.value(f"readlink {path}"))
+        with _sound(self._replay):
+            return _link(path, str(self._replay.value(f"readlink {path}")))
 
     def identity(self, path: str) -> tuple[str, int]:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             device, inode = self._replay.value(f"identity {path}")
             return str(device), int(inode)
 
     def open(self, path: str) -> int:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             self._replay.value(f"open {path}")
         return self._replay.new_fd(f"path {path}")
 
     def fdinfo(self, fd: int) -> bytes:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             return bytes.fromhex(self._replay.value(f"fdinfo {self._replay.fds.get(fd, fd)}"))
 
     def clock(self) -> Clock:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             return Clock(*map(int, self._replay.value("clock")))
 
     def close(self) -> None:
@@ -190,13 +203,14 @@ class ReplayedNet:
         self._replay = replay
 
     def dump(self, protocol: int, request: bytes) -> list[bytes]:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             key = f"netlink {protocol} {request.hex()}{self._replay.where}"
             return [bytes.fromhex(message) for message in self._replay.value(key)]
 
     @contextmanager
     def entered(self, way: Way) -> Iterator[None]:
-        self._replay.value(f"setns {way.path}")
+        with _sound(self._replay):
+            self._replay.value(f"setns {way.path}")
         before, self._replay.where = self._replay.where, f" in {way.path}"
         try:
             yield
@@ -211,29 +225,29 @@ class ReplayedMounts:
         self._replay = replay
 
     def pins(self, bpf: BpfPort, mount: Mount) -> PinFiles:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             found, unread = self._replay.value(f"pins {mount.reach}")
             return PinFiles([_pin(each) for each in found], [_unread(*each) for each in unread])
 
     def pin(self, bpf: BpfPort, path: str, mount: Mount | None = None) -> PinFile:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             return self._replay.pin_at(below(mount, path))._replace(path=path)
 
     def get(self, bpf: BpfPort, path: str, write: bool, mount: Mount) -> int:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             return self._replay.new_fd(_name(self._replay.pin_at(below(mount, path))))
 
     def unpin(self, bpf: BpfPort, seen: PinFile, mount: Mount | None = None) -> None:
         raise Unsupported(f"{self._replay.path} is a recording: it can be looked at, not changed")
 
     def tree(self, mount: Mount) -> list[tuple[str, int]]:
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             value = self._replay.value(f"tree {mount.reach}")
             return [(str(name), int(inode)) for name, inode in value]
 
     def folder(self, mount: Mount, path: str) -> int:
         where = below(mount, path)
-        with _sound(self._replay.path):
+        with _sound(self._replay):
             self._replay.value(f"open {where}")
         return self._replay.new_fd(f"path {where}")
 
@@ -262,22 +276,60 @@ class ReplayedBulk:
         raise Unsupported("a recording keeps what the plain calls tell")
 
     def files(self, bpf: BpfPort, keep: str | None) -> Rows:
-        return self._rows("bulk files")
+        return self._rows("bulk files", FileRow)
 
     def cgroups(self, bpf: BpfPort, keep: str | None) -> Rows:
-        return self._rows("bulk cgroups")
+        return self._rows("bulk cgroups", CgroupRow)
 
     def tasks(self, bpf: BpfPort, keep: str | None) -> Rows:
-        return self._rows("bulk tasks")
+        return self._rows("bulk tasks", TaskRow)
 
-    def _rows(self, key: str) -> Rows:
-        with _sound(self._replay.path):
+    def _rows(self, key: str, kind: type[Record]) -> Rows:
+        with _sound(self._replay):
             answer = self._replay.answer(key)
             if answer is None or "refused" in answer:
                 why = answer["refused"] if answer else "the recording does not hold it"
                 raise Unsupported(str(why))
             data, reader = answer["value"]
-            return Rows(bytes.fromhex(data), int(reader))
+            rows = Rows(bytes.fromhex(data), int(reader))
+            if _end(rows.data, kind) != len(rows.data):
+                raise ValueError("its last row is cut short")
+            return rows
+
+
+def _entry(folder: str, name: str) -> str:
+    """A name in a directory. Raises ValueError for one that procfs does not have there."""
+    match folder.split("/")[1:]:
+        case ["proc"]:
+            number = not name.isdecimal() or int(name) < 1 << 31
+        case ["proc", _, "task" | "fd"] | ["proc", _, "task", _, "fd"]:
+            number = name.isdecimal() and int(name) < 1 << 31
+        case _:
+            return name
+    if not number:
+        raise ValueError(f"{name[:80]!r} is no PID, thread or fd")
+    return name
+
+
+def _link(path: str, target: str) -> str:
+    """Where a link points. Raises ValueError for one of procfs that leads to no namespace."""
+    if "/ns/" in path and path.startswith("/proc/"):
+        kind, _, number = target.partition(":[")
+        if not kind or not number.endswith("]") or int(number[:-1]) >= 1 << 32:
+            raise ValueError(f"{target[:80]!r} is no namespace")
+    return target
+
+
+def _end(data: bytes, kind: type[Record]) -> int:
+    """Where the last row ends: no door gives a part of one."""
+    at = 0
+    while kind is FileRow and at + FileRow.__size__ <= len(data):
+        (file,) = _KIND.unpack_from(data, at + FileRow.__layout__["kind"].offset)
+        at += FileRow.__size__ + FOLLOWS.get(file, 0)
+    return at if kind is FileRow else len(data) - len(data) % kind.__size__
+
+
+_KIND = struct.Struct("=I")
 
 
 def _reads(attr: int, size: int, mem: Memory) -> bool:
@@ -287,41 +339,11 @@ def _reads(attr: int, size: int, mem: Memory) -> bool:
 
 
 @contextmanager
-def _sound(path: str) -> Iterator[None]:
+def _sound(replay: Replay) -> Iterator[None]:
     """Makes one error of all that can go wrong where an answer in the file is none."""
     try:
         yield
     except (OSError, FormatError):
         raise
     except (ArithmeticError, AttributeError, BufferError, LookupError, TypeError, ValueError) as e:
-        raise FormatError(f"{path} holds an answer that is damaged: {e}", 0) from e
-
-
-def load(path: str) -> dict[str, list[Answer]]:
-    """The answers of a recording, by request. Raises OSError, FormatError."""
-    with open(path, "rb") as file:
-        data = file.read(limits.RECORDING_BYTES.value)
-    if data[:2] == b"\x1f\x8b":
-        try:
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(limits.RECORDING_BYTES.value)
-        except (OSError, EOFError, ValueError, zlib.error) as error:
-            raise FormatError(f"{path} is cut short or damaged: {error}", 0) from error
-    answers: dict[str, list[Answer]] = {}
-    offset = 0
-    for number, line in enumerate(data.splitlines(keepends=True)):
-        try:
-            entry = json.loads(line)
-            if number == 0:
-                if entry["format"] != FORMAT:
-                    raise FormatError(f"{path} is a recording of another format", 0)
-            else:
-                answers[entry["key"]] = entry["answers"]
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if isinstance(error, FormatError):
-                raise
-            raise FormatError(f"{path} is no recording of bpflens", offset) from error
-        offset += len(line)
-    if not offset:
-        raise FormatError(f"{path} is empty", 0)
-    return answers
+        raise damaged(replay.path, replay.line, f"its answer is none: {e!r}") from e

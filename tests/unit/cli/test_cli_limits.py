@@ -273,10 +273,18 @@ def test_a_field_in_too_many_anonymous_types_is_refused(
     assert (found.status, str(limits.NESTED_TYPES) in found.err) == (1, True)
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"),
+    [("RECORDING_BYTES", 1000), ("RECORDING_LINE_BYTES", 100), ("RECORDING_PARTS", 3)],
+)
 def test_a_recording_beyond_a_limit_is_refused(
-    recording: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    limit: str,
+    value: int,
+    recording: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(limits.RECORDING_BYTES, "value", 1000)
+    monkeypatch.setattr(limits.TABLE[limit], "value", value)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("sys.argv", ["bpflens"])
         from bpflens.cli import main

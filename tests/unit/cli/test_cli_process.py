@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bpflens import __version__
+from bpflens.cli import app, dump, main
 from tests.terminal import BPFLENS, UNWANTED, on_terminal
 
 
@@ -78,12 +79,136 @@ def test_a_disk_that_is_full_is_one_line(recording: str, words: str) -> None:
 
 
 @bash
-@pytest.mark.parametrize("words", ["prog list", "prog list --json", "doctor", "prog show 4711"])
-def test_a_standard_output_that_is_closed_is_no_crash(recording: str, words: str) -> None:
-    found = start("--on", recording, *words.split(), shell=">&-")
-    assert "Traceback" not in found.stderr
-    found = start("--on", recording, *words.split(), shell="2>&-")
-    assert found.returncode in (0, 3)
+@pytest.mark.parametrize(
+    "words", ["", "prog list", "map dump 5 --json", "doctor", "prog show 4711", "--help",
+              "prog list --help", "--version", "-V", "map set 5 1 value=7"],
+)  # fmt: skip
+@pytest.mark.parametrize("how", [">&-", ">&- <&-", "1</dev/null"])
+def test_a_standard_output_that_is_closed_is_an_error(recording: str, words: str, how: str) -> None:
+    found = start("--on", recording, *words.split(), shell=how)
+    if words in ("--version", "-V"):
+        found = start(words, shell=how)
+    assert (found.returncode, found.stderr) == (1, "bpflens: standard output is closed\n")
+
+
+@bash
+def test_what_writes_to_a_file_needs_no_standard_output(recording: str, tmp_path: Path) -> None:
+    path = tmp_path / "again"
+    found = start("--on", recording, "record", str(path), shell="<&- >&-")
+    assert found.returncode == 0
+    assert path.stat().st_mode & 0o777 == 0o600
+    found = start("--on", recording, "record", "-", shell=">&-")
+    assert found.returncode == 1
+    assert "Bad file descriptor" in found.stderr
+
+
+@bash
+@pytest.mark.parametrize(
+    ("words", "status"),
+    [("prog list", 0), ("prog show 4711", 3), ("--nonsense", 2), ("map list --columns x", 2)],
+)
+@pytest.mark.parametrize("how", ["2>&-", "<&- 2>&-"])
+def test_a_standard_error_that_is_closed_loses_no_status(
+    recording: str, words: str, status: int, how: str
+) -> None:
+    whole = start("--on", recording, *words.split())
+    found = start("--on", recording, *words.split(), shell=how)
+    assert (found.returncode, found.stdout) == (status, whole.stdout)
+
+
+@bash
+def test_a_standard_input_that_is_closed_changes_nothing(recording: str) -> None:
+    whole = start("--on", recording, "prog", "list", "--json")
+    found = start("--on", recording, "prog", "list", "--json", shell="<&-")
+    assert (found.returncode, found.stdout, found.stderr) == (0, whole.stdout, "")
+
+
+LIVE = ("", "prog list", "map list", "attach list", "link list", "btf list", "doctor", "orphans",
+        "graph", "why prog 1", "prog show 1", "unpin /none", "record {}/new",
+        "map dump 1")  # fmt: skip
+
+
+@bash
+@pytest.mark.parametrize("files", [5, 7, 8, 10])
+def test_too_few_files_are_one_clear_line(tmp_path: Path, files: int) -> None:
+    for words in LIVE:
+        command = f"ulimit -n {files}; exec {sys.executable} -m bpflens {words.format(tmp_path)}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stdout) == (1, ""), words
+        assert re.fullmatch(
+            rf"bpflens: too few files can be open at once: {files} \(ulimit -n\), .*\n", done.stderr
+        )
+    assert list(tmp_path.iterdir()) == []
+
+
+@bash
+@pytest.mark.parametrize("files", [5, 6, 8, 12])
+def test_a_recording_is_looked_at_with_few_files(recording: str, files: int) -> None:
+    for words in ("prog list", "--version", "--help", "map dump 5"):
+        command = f"ulimit -n {files}; exec {sys.executable} -m bpflens --on {recording} {words}"
+        done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), words
+
+
+@bash
+def test_a_low_limit_that_is_ours_to_raise_is_raised() -> None:
+    command = f"ulimit -Sn 6; exec {sys.executable} -m bpflens doctor"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert "too few files" not in done.stderr
+
+
+def test_memory_that_runs_out_is_one_clear_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for error, says in (
+        (MemoryError(), "there is not enough memory"),
+        (ImportError("no room"), "a part of bpflens cannot be loaded: no room"),
+    ):
+
+        def fail(words: list[str], error: Exception = error) -> int:
+            raise error
+
+        monkeypatch.setattr(app, "run", fail)
+        assert main(["prog", "list"]) == 1
+        assert capsys.readouterr() == ("", f"bpflens: {says}\n")
+
+
+@bash
+def test_a_recording_is_written_to_standard_output(recording: str) -> None:
+    for place in ("-", "/dev/stdout", "/dev/fd/1"):
+        found = start("--on", recording, "record", place, shell="| tee /dev/null")
+        lines = [json.loads(line) for line in found.stdout.splitlines()]
+        assert lines[0]["format"] == "bpflens-cassette/1"
+        assert (found.returncode, found.stderr) == (0, "")
+    found = start("--on", "examples/busy.cassette.gz", "record", "-", shell="| head -c 1")
+    assert (found.returncode, found.stdout, found.stderr) == (141, "{", "")
+
+
+def test_two_things_do_not_go_to_standard_output(recording: str) -> None:
+    found = start("--on", recording, "--record", "-", "prog", "list")
+    assert (found.returncode, found.stdout) == (2, "")
+    assert "'record -'" in found.stderr
+
+
+@bash
+def test_a_recording_goes_through_a_process_substitution(recording: str, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    found = start("--on", recording, "prog", "list", "--record", shell=f">(cat > {copy}); wait $!")
+    assert found.returncode == 0
+    assert start("--on", str(copy), "prog", "list").stdout == found.stdout
+
+
+def test_a_drawing_that_takes_too_long_is_given_up(
+    recording: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    dot = tmp_path / "dot"
+    dot.write_text("#!/bin/sh\nexec sleep 60\n")
+    dot.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(dump, "SECONDS", 0.2)
+    assert main(["--on", recording, "graph", "--format", "svg"]) == 5
+    assert "graphviz has not drawn this in 0.2 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("locale", ["C", "POSIX", "C.UTF-8", "xx_YY.nonsense"])

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bpflens import limits
 from bpflens.abi.attrs import ProgQuery
 from bpflens.abi.enums import AttachType, Cmd, MapType
 from bpflens.abi.infos import ProgInfo
-from bpflens.errors import BpflensError, CassetteMiss, NotFound
+from bpflens.errors import BpflensError, CassetteMiss, NotFound, Unsupported
 from bpflens.model.parts import Part
 from bpflens.model.system import System
 from bpflens.port.calls import Calls
@@ -257,14 +259,46 @@ def test_a_recording_says_in_words_what_was_asked(kernel: Kernel, tmp_path: Path
 
 
 def test_a_recording_that_cannot_be_written_whole_does_not_replace_a_good_one(
-    kernel: Kernel, tmp_path: Path
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "c.jsonl"
     path.write_text("good")
-    (tmp_path / "c.jsonl.part").mkdir()
-    with pytest.raises(IsADirectoryError):
+
+    def full(fd: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space left") as caught:
         Recorder(kernel.doors).save(str(path), {})
+    assert caught.value.filename == str(path)
     assert path.read_text() == "good"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_call_that_was_interrupted_is_not_kept(kernel: Kernel, tmp_path: Path) -> None:
+    def interrupt(cmd: Cmd) -> None:
+        raise KeyboardInterrupt
+
+    kernel.before = interrupt
+    recorder = Recorder(kernel.doors)
+    with pytest.raises(KeyboardInterrupt):
+        Calls(recorder.doors.bpf).fd_by_id(Cmd.PROG_GET_FD_BY_ID, 2)
+    path = tmp_path / "c.jsonl"
+    recorder.save(str(path), {})
+    assert path.read_text().count("\n") == 1
+    Replay(str(path))
+
+
+def test_more_than_a_recording_holds_is_refused_before_it_is_written(
+    kernel: Kernel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "c.jsonl"
+    recorder = Recorder(kernel.doors)
+    everything(System(recorder.doors))
+    monkeypatch.setattr(limits.RECORDING_BYTES, "value", 1000)
+    with pytest.raises(Unsupported, match="more than a recording holds"):
+        recorder.save(str(path), {})
+    assert not path.exists()
 
 
 def test_only_words_that_changed_are_kept() -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -12,9 +15,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from bpflens.abi.rows import FileKind, FileRow
 from bpflens.errors import BpflensError, FormatError
 from bpflens.model.system import System
+from bpflens.port import recording
 from bpflens.port.cassette import Recorder
+from bpflens.port.doors import BulkPort, Doors
 from bpflens.port.replay import Replay
 from bpflens.snapshot.take import take
 from tests.unit.scripted import Kernel
@@ -151,3 +157,89 @@ def test_a_damaged_answer_is_an_error_that_the_command_line_knows(
                 answer.pop("value", None)
     with suppress(BpflensError, OSError):
         take(System(Replay(written(path, lines)).doors))
+
+
+DAMAGED: dict[str, Any] = {
+    "no object": 5,
+    "a key that is no text": {"key": 1, "ask": "x", "answers": []},
+    "no words": {"key": "clock", "answers": []},
+    "no answers": {"key": "clock", "ask": "clock"},
+    "an answer that is none": {"key": "clock", "ask": "clock", "answers": [5]},
+    "an answer without end": {"key": "clock", "ask": "clock", "answers": [{}]},
+    "an answer with two": {"key": "k", "ask": "", "answers": [{"value": 0, "errno": 1}]},
+    "an errno that there is not": {"key": "k", "ask": "", "answers": [{"errno": 1 << 70}]},
+    "an errno that is no number": {"key": "k", "ask": "", "answers": [{"errno": "2"}]},
+    "an errno that is a truth": {"key": "k", "ask": "", "answers": [{"errno": True}]},
+    "an fd of nothing": {"key": "k", "ask": "", "answers": [{"fd": 3}]},
+    "no times": {"key": "k", "ask": "", "answers": [{"value": 0, "times": 0}]},
+    "a refusal that is no text": {"key": "k", "ask": "", "answers": [{"refused": None}]},
+    "written nowhere": {"key": "k", "ask": "", "answers": [{"value": 0, "out": 3}]},
+    "written before": {"key": "k", "ask": "", "answers": [{"value": 0, "out": [[[-1, "00"]]]}]},
+    "a request again": GOOD[1],
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED)
+def test_a_line_that_is_no_answer_is_told_by_its_number(path: Path, what: str) -> None:
+    lines = [*GOOD[:3], DAMAGED[what], *GOOD[3:]]
+    with pytest.raises(
+        FormatError, match=r"file is damaged: line 4: it|file is damaged: line 4: on"
+    ):
+        Replay(written(path, lines))
+
+
+def changed(key: str, value: Any) -> list[dict[str, Any]]:
+    """The recording with another answer to one request."""
+    rest = [line for line in GOOD if line.get("key") != key]
+    return [*rest, {"key": key, "ask": key, "answers": [{"value": value}]}]
+
+
+ANSWERS: dict[str, tuple[str, Any, Callable[[Doors], object]]] = {
+    "a link to no namespace": (
+        "readlink /proc/7/ns/net", "net:[x]", lambda d: d.host.readlink("/proc/7/ns/net")
+    ),
+    "a thread that is no number": (
+        "listdir /proc/7/task", [["x", True]], lambda d: d.host.listdir("/proc/7/task")
+    ),
+    "names that are no list": ("listdir /a", 5, lambda d: d.host.listdir("/a")),
+    "no hex": ("read /a", "zz", lambda d: d.host.read("/a")),
+    "half a row": ("bulk files", ["00" * 33, 1], lambda d: bulk(d).files(d.bpf, None)),
+    "a socket without its row": (
+        "bulk files",
+        [FileRow(kind=FileKind.SOCKET).encode().hex(), 1],
+        lambda d: bulk(d).files(d.bpf, None),
+    ),
+    "half a task": ("bulk tasks", ["00" * 13, 1], lambda d: bulk(d).tasks(d.bpf, None)),
+}  # fmt: skip
+
+
+def bulk(doors: Doors) -> BulkPort:
+    assert doors.bulk is not None
+    return doors.bulk
+
+
+@pytest.mark.parametrize("what", ANSWERS)
+def test_an_answer_that_is_none_is_told_by_its_line(path: Path, what: str) -> None:
+    key, value, ask = ANSWERS[what]
+    lines = changed(key, value)
+    with pytest.raises(FormatError, match=rf"file is damaged: line {len(lines)}: its answer is no"):
+        ask(Replay(written(path, lines)).doors)
+
+
+def test_what_is_large_is_kept_packed_and_comes_back(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = changed("read /large", "ab" * 1000)
+    written(path, lines)
+    whole = Replay(str(path)).doors.host.read("/large")
+    monkeypatch.setattr(recording, "PLAIN", 0)
+    assert Replay(str(path)).doors.host.read("/large") == whole == b"\xab" * 1000
+
+
+def test_a_recording_can_come_through_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    data = gzip.compress("".join(json.dumps(line) + "\n" for line in GOOD).encode())
+    with ThreadPoolExecutor() as other:
+        other.submit(pipe.write_bytes, data)
+        assert take(System(Replay(str(pipe)).doors)).programs
