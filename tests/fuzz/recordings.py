@@ -133,6 +133,8 @@ def _hex(chance: random.Random, data: bytearray) -> str:
 def _bytes(chance: random.Random, whole: bytes) -> bytes:
     data = bytearray(whole)
     for _ in range(chance.choice([1, 5, 50])):
+        if not data:
+            break
         at, how = chance.randrange(len(data)), chance.random()
         if how < 0.5:
             data[at] = chance.randrange(256)
