@@ -32,7 +32,7 @@ def test_a_covered_bpffs(host: Host, cover: Cover) -> None:
     assert host.witness.opened() == []
     assert found.one(id=host.map_id)["pinned"] == [host.pin]
     found.untold(f"{folder}/bpf", actor.inode("mnt"))
-    told = [each["what"] for each in found.errors if "etc" in each["what"] or "fifo" in str(each)]
+    told = [each for each in found.errors if "etc" in str(each["path"]) or "fifo" in str(each)]
     assert not told
 
 

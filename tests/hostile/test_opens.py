@@ -162,7 +162,9 @@ def known(opened: Opened, named: set[str], recording: str) -> bool:
         return True
     if re.fullmatch(r"(net|mnt|pid):\[\d+\]|anon_inode:.*|pipe:\[\d+\]", file):
         return True
-    if re.fullmatch(rf"{re.escape(recording)}[^/]*", file):
+    folder, _, name = recording.rpartition("/")
+    unfinished = rf"{re.escape(folder)}/\.{re.escape(name)}\.bpflens-[0-9a-f]+"
+    if file == folder or re.fullmatch(rf"{re.escape(recording)}|{unfinished}", file):
         return True
     return any(file == each or file.startswith(f"{each}/") for each in (*ALLOWED, *named))
 

@@ -69,6 +69,7 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
             else:
                 entries.append(found)
     targets = places.targets
+    yield from _nameless(places, entries)
     unlinked = {} if via == "cgroups" else _unlinked(places)
     for (id, _, hook), group in groupby(entries, lambda entry: _place(places, entry)):
         path = targets.cgroup(id)
@@ -91,6 +92,19 @@ def find(places: Places) -> Iterator[Attachment | Failure]:
                 None,
                 nameless if entry.link_id else nameless | unlinked,
             )
+
+
+def _nameless(places: Places, entries: list[Entry]) -> Iterator[Failure]:
+    """Why cgroups have no names, where a mount that would tell them cannot be looked at."""
+    if not entries:
+        return
+    try:
+        if places.cgroup_root() is None and any(m.kind == "cgroup2" for m in places.mounts):
+            yield Failure("cgroup", "names of cgroups", _unmounted(places))
+        elif not places.cgroups:
+            yield Failure("cgroup", "names of cgroups", "no cgroup2 is mounted")
+    except OSError as error:
+        yield failure("cgroup", "names of cgroups", error)
 
 
 def effective(places: Places, path: str) -> Iterator[Attachment | Failure]:

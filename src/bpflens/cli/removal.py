@@ -68,7 +68,7 @@ def unpin(session: Session) -> int:
     from bpflens.snapshot.removal import of_pin, unpin
 
     look = LinkLook(session.system)
-    pinned, removal = of_pin(look, session.options.path)
+    pinned, removal = of_pin(look, selectors.pin_path(session.system, session.options.path))
     if not _agreed(session, removal):
         return 0
     unpin(session.system, pinned)

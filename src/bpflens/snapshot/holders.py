@@ -16,7 +16,7 @@ from bpflens.attach.everything import find
 from bpflens.attach.files import OpenFile
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
-from bpflens.model.parts import Missing, Reason, is_limited
+from bpflens.model.parts import Missing, Reason
 from bpflens.snapshot.records import ErrorRecord, MapRecord, ProgramRecord
 
 HOWS = ("fd", "pin", "link", "attachment", "slot", "program", "map", "kernel")
@@ -137,7 +137,6 @@ class Holders:
         self._maps = maps
         self._processes: dict[int, Facts] = {}
         self._unseen: dict[str, list[Unseen]] = {kind: [] for kind in UNTOLD}
-        self._limited: list[ErrorRecord] = []
         self._by_source: dict[str, list[Unseen]] = {source: [] for source in SOURCES}
         self._source = ""
         self._perhaps: dict[Key, list[Unseen]] = {}
@@ -165,10 +164,14 @@ class Holders:
         return self._unseen[kind]
 
     @property
-    def limited(self) -> list[ErrorRecord]:
-        """What limits of ours kept from being looked at, beside attachments."""
-        _ = self._index
-        return self._limited
+    def errors(self) -> list[ErrorRecord]:
+        """What could not be looked at, beside attachments: who looks for them tells of those."""
+        return [
+            ErrorRecord("holders", None, each.what, each.reason)
+            for source, unseen in self.by_source.items()
+            if source != "attachments"
+            for each in unseen
+        ]
 
     @property
     def by_source(self) -> dict[str, list[Unseen]]:
@@ -200,9 +203,6 @@ class Holders:
         for kind in kinds:
             self._unseen[kind].append(unseen)
         self._by_source[self._source].append(unseen)
-        # Of attachments, who looks for them tells.
-        if is_limited(unseen.reason) and self._source != "attachments":
-            self._limited.append(ErrorRecord("holders", None, what, unseen.reason))
 
     # --- files
 

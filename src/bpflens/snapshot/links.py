@@ -107,7 +107,7 @@ class LinkLook:
         for at, record in enumerate(records):
             tied = ties.of("link", record.id)
             if not at:
-                self.errors += ties.limited
+                self.errors += ties.errors
             yield record._replace(**tied)
 
     def _links(self, links: Iterable[Link] | None) -> Iterator[LinkRecord]:

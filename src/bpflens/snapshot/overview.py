@@ -91,6 +91,7 @@ def _attached(system: System, missing: dict[str, str], errors: list[ErrorRecord]
         else:
             counts[found.kind] += 1
     unseen += closed(places)
+    errors += (ErrorRecord("pin", None, what, str(why)) for what, why in places.pins.unseen)
     if unseen:
         first = " ".join(filter(None, (unseen[0].kind, unseen[0].path, unseen[0].error)))
         more = f" (and {len(unseen) - 1} more)" if len(unseen) > 1 else ""

@@ -84,7 +84,7 @@ class Relations:
     @property
     def errors(self) -> list[ErrorRecord]:
         """What could not be looked at."""
-        return self._errors + self.attachments.errors + self.holders.limited
+        return self._errors + self.attachments.errors + self.holders.errors
 
     @cached_property
     def unseen(self) -> list[str]:

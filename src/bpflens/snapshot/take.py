@@ -174,7 +174,7 @@ class Look:
         for at, record in enumerate(records):
             tied = ties.of(kind, record.id)
             if not at:
-                self.errors += ties.limited
+                self.errors += ties.errors
             yield record._replace(**tied)
 
     def _opened(self, kind: Kind, open_id: Any) -> Iterator[Any]:

@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import Any
 
 from bpflens.attach.places import Places
-from bpflens.model.parts import Part, is_limited
+from bpflens.model.parts import Part
 from bpflens.snapshot.attachments import AttachmentRecord, Attachments
 from bpflens.snapshot.holders import Holder, Holders
 from bpflens.snapshot.records import ErrorRecord
@@ -44,10 +44,10 @@ class Ties:
         return fields | {"unseen": list(dict.fromkeys(unseen))}
 
     @property
-    def limited(self) -> list[ErrorRecord]:
-        """What limits of ours kept from being looked at; of all objects."""
-        errors = [each for each in self._attachments.errors if is_limited(each.error)]
-        return errors + (self._holders.limited if Part.HOLDERS in self._parts else [])
+    def errors(self) -> list[ErrorRecord]:
+        """What could not be looked at, of all objects."""
+        errors = self._attachments.errors if Part.ATTACHMENTS in self._parts else []
+        return errors + (self._holders.errors if Part.HOLDERS in self._parts else [])
 
     def _at(self, kind: str, id: int) -> list[AttachmentRecord]:
         match kind:
