@@ -169,7 +169,12 @@ class Host:
         """Path → content, or the errno that reading it answers."""
         self.pins: dict[str, Object | int] = {}
         """Path in a bpffs → the object there, or the errno that opening it answers."""
-        self.links = {"/proc/self": "1", "/proc/self/ns/pid": "pid:[4026531836]"}
+        self.links = {
+            "/proc/self": "1",
+            "/proc/self/ns/pid": "pid:[4026531836]",
+            "/proc/self/ns/net": "net:[4026531840]",
+            "/proc/self/ns/mnt": "mnt:[4026531841]",
+        }
         self.unreadable: set[str] = set()
         self.messages: list[bytes] = []
         self.seconds = iter(range(1_000, 1 << 31))

@@ -109,7 +109,7 @@ def read(places: Places) -> Pins:
     for mount in once([*seen, *(mount for mount in bpffs if mount.closed)]):
         if not any(_shows(known, mount) for known in seen):
             where = f"pins below {mount.path}{places.elsewhere(mount.mntns)}"
-            told.unseen.append((where, Missing(Reason.UNSUPPORTED, mount.closed)))
+            told.unseen.append((where, Missing(Reason.FAILED, mount.closed)))
     for mntns, why in places.unread_mounts.items():
         told.unseen.append((f"pins in mount namespace {mntns}", why))
     told.unseen.extend(_hidden(places, seen))

@@ -61,7 +61,9 @@ def _pointed(name: str, address: int, mem: Memory) -> str:
     for start, buffer in mem.pinned():
         if start == address:
             if name in _TEXTS:
-                return '"' + bytes(buffer).partition(b"\0")[0].decode(errors="surrogateescape") + '"'
+                return (
+                    '"' + bytes(buffer).partition(b"\0")[0].decode(errors="surrogateescape") + '"'
+                )
             if len(buffer) <= PREVIEW:
                 return bytes(buffer).hex()
             return f"{bytes(buffer[:PREVIEW]).hex()}...[{len(buffer)}]"

@@ -165,12 +165,14 @@ class Holders:
 
     @property
     def errors(self) -> list[ErrorRecord]:
-        """What could not be looked at, beside attachments: who looks for them tells of those."""
+        """What could not be looked at, beside attachments, of which `Attachments` has the errors,
+        and what this kernel has no way to tell at all."""
         return [
             ErrorRecord("holders", None, each.what, each.reason)
             for source, unseen in self.by_source.items()
             if source != "attachments"
             for each in unseen
+            if not each.reason.startswith(Reason.UNSUPPORTED)
         ]
 
     @property

@@ -272,7 +272,7 @@ def test_pins_that_another_mount_covers_are_told_as_unseen() -> None:
     (mount,) = (each for each in places.mounts if each.kind == "bpf")
     places.mounts.append(mount._replace(device="0:99", covered=True))
     told = [f"{what}: {why}" for what, why in pins.read(places).unseen]
-    assert told == [f"pins below {mount.path}: unsupported: another mount covers it"]
+    assert told == [f"pins below {mount.path}: failed: another mount covers it"]
 
 
 def test_a_system_does_not_find_the_fds_by_which_it_looks() -> None:
