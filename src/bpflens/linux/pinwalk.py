@@ -89,10 +89,12 @@ class PinWalk:
                         os.close(fd)
                 except CallNotFound:
                     continue  # a file of the kernel's own that names no object
-                except FileNotFoundError:
-                    steady = False
                 except OSError as error:
-                    found.unread.append(_unread(below, error))
+                    # ELOOP: it was no symbolic link when its name was read
+                    if error.errno in (errno.ENOENT, errno.ELOOP):
+                        steady = False
+                    else:
+                        found.unread.append(_unread(below, error))
         return steady
 
     def _entries(self, folder: int) -> Iterator[os.DirEntry[str]]:
