@@ -32,6 +32,8 @@ def passes(guest: Guest, *words: str, timeout: float, env: dict[str, str] | None
     assert "skipped" not in done.stdout
 
 
+# On the newest kernel `test_newest.py` runs the command line in a tenth of the time.
+@pytest.mark.kernels("6.1", "6.12", pytest.param("7.2", marks=pytest.mark.soak))
 def test_the_command_line_does_there_what_it_does_here(guest: Guest) -> None:
     passes(guest, "tests/kernel/test_live.py", "-k", CHOSEN, timeout=300)
 
