@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 
 .DEFAULT_GOAL = help
-.PHONY: help run setup test check bench vm abi clean
+.PHONY: help run setup test soak check bench vm abi clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ $(READY): pyproject.toml tools/venv.sh
 test: $(READY)  ## run the tests; those that need root or a package say so and are skipped
 	$(BIN)/python -m pytest -q
 
+soak: $(READY)  ## run the tests that take minutes, marked `soak` (CI does not)
+	$(BIN)/python -m pytest -q -m soak
+
 check: $(READY)  ## what CI asks of the code: format, lint, types, layers, generated files
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -37,12 +40,17 @@ bench: $(READY)  ## measure beside the peers (needs root, bpftool, and a quiet m
 	$(BIN)/python benchmarks/listing.py
 	$(BIN)/python benchmarks/engine.py
 
-vm: $(READY)  ## fetch Debian's 6.1 and 6.12 kernels, on which `make test` then runs too
-	$(BIN)/python -m tools.vm kernel 6.1
-	$(BIN)/python -m tools.vm kernel 6.12
+vm: $(READY)  ## fetch Debian's kernels 6.1, 6.12 and 7.2, on which `make test` then runs too
+	$(BIN)/python -m tools.vm kernel 6.1 6.12 7.2
+	$(BIN)/python -m tools.vm bpftool
 
-abi: $(READY)  ## take the ABI from the BTF of the running kernel
-	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tools/gen_abi.py --pin /sys/kernel/btf/vmlinux
+KERNEL ?= 7.3
+abi: $(READY)  ## take the ABI from the BTF of Debian's kernel KERNEL (7.3), run in QEMU
+	$(BIN)/python -m tools.vm kernel $(KERNEL)
+	@dir=$$(mktemp -d) && trap 'rm -rf "$$dir"' EXIT && \
+	$(BIN)/python -m tools.vm run $(KERNEL) --share "$$dir" -- \
+		cp /sys/kernel/btf/vmlinux /run/share && \
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python tools/gen_abi.py --pin "$$dir/vmlinux" $(KERNEL)
 
 clean:  ## remove what the targets above made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -48,6 +48,7 @@ def main() -> int:
     page = PAGE.read_text()
     before = table.of_page(page)
     columns = {
+        "linux 7.2": there("7.2"),
         "linux 6.18": here("linux"),
         "linux 6.12": there("6.12"),
         "linux 6.1": there("6.1"),

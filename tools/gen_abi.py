@@ -2,8 +2,9 @@
 
     python tools/gen_abi.py                 regenerate from the committed BTF
     python tools/gen_abi.py --check         exit 1 where a file is not what would be generated
-    python tools/gen_abi.py --pin vmlinux   first take the ABI's types out of that BTF file
-                                            (/sys/kernel/btf/vmlinux) and commit to them
+    python tools/gen_abi.py --pin vmlinux 7.3
+                                            first take the ABI's types out of that BTF file,
+                                            /sys/kernel/btf/vmlinux of Linux 7.3, and commit to them
 
 `union bpf_attr` and `struct bpf_link_info` are unions: one C type for forty commands. The tables
 below name, for each command and variant, the part of the union that it uses; everything else
@@ -25,9 +26,9 @@ from bpflens.btf.parse import Btf
 from bpflens.btf.types import Array, Enum, Enum64, Int, Struct, Union
 
 ROOT = Path(__file__).resolve().parent.parent
-PINNED = ROOT / "tools" / "abi" / "linux-6.18.btf"
+PINNED = ROOT / "tools" / "abi"
+"""Where the one BTF file is from which all is generated: `linux-RELEASE.btf`."""
 ABI = ROOT / "src" / "bpflens" / "abi"
-RELEASE = "6.18"
 
 
 class EnumSpec(NamedTuple):
@@ -52,6 +53,10 @@ ENUMS = (
     EnumSpec("StreamId", "bpf_stream_id", "BPF_", "Streams of a program."),
     EnumSpec("MapFlag", "BPF_F_NO_PREALLOC", "BPF_F_", "Flags of MAP_CREATE.", flags=True),
 )
+
+
+NO_MEMBERS = ("BPF_COMMON_ATTRS",)
+"""Values in an enum that are none of it: a bit that goes with any command, here."""
 
 
 class Variant(NamedTuple):
@@ -116,6 +121,7 @@ ATTRS = (
             ("UprobeMulti", "uprobe_multi", ("uprobe_multi",)),
             ("Netkit", "netkit program", ("netkit", "relative_fd")),
             ("Cgroup", "cgroup program", ("cgroup", "relative_fd")),
+            ("TracingMulti", "tracing program at many functions", ("tracing_multi",)),
         )
     ),
     Variant("LinkUpdate", "link_update", "LINK_UPDATE.", ("new_prog_fd", "old_prog_fd")),
@@ -125,6 +131,7 @@ ATTRS = (
     Variant("ProgBindMap", "prog_bind_map", "PROG_BIND_MAP."),
     Variant("TokenCreate", "token_create", "TOKEN_CREATE."),
     Variant("ProgStreamRead", "prog_stream_read", "PROG_STREAM_READ_BY_FD."),
+    Variant("ProgAssocStructOps", "prog_assoc_struct_ops", "PROG_ASSOC_STRUCT_OPS. Since: 7.0."),
 )
 
 COMMANDS = {
@@ -166,6 +173,7 @@ COMMANDS = {
     "PROG_BIND_MAP": "ProgBindMap",
     "TOKEN_CREATE": "TokenCreate",
     "PROG_STREAM_READ_BY_FD": "ProgStreamRead",
+    "PROG_ASSOC_STRUCT_OPS": "ProgAssocStructOps",
 }
 
 INFOS = (
@@ -191,6 +199,7 @@ LINKS = (
     ("TCX", Variant("TcxLinkInfo", "tcx", "")),
     ("NETKIT", Variant("NetkitLinkInfo", "netkit", "")),
     ("SOCKMAP", Variant("SockmapLinkInfo", "sockmap", "")),
+    ("TRACING_MULTI", Variant("TracingMultiLinkInfo", "tracing_multi", "")),
 )
 
 LINK_VARIANTS = (
@@ -203,7 +212,7 @@ LINK_VARIANTS = (
 
 POINTERS = frozenset(
     "insns license log_buf func_info line_info fd_array core_relos signature pathname key value "
-    "next_key in_batch out_batch keys values data_in data_out ctx_in ctx_out info prog_ids "
+    "next_key in_batch out_batch keys ids values data_in data_out ctx_in ctx_out info prog_ids "
     "prog_attach_flags link_ids link_attach_flags btf btf_log_buf buf iter_info syms addrs cookies "
     "path offsets ref_ctr_offsets stream_buf excl_prog_hash jited_prog_insns xlated_prog_insns "
     "map_ids jited_ksyms jited_func_lens jited_line_info prog_tags hash tp_name target_name "
@@ -376,13 +385,15 @@ def enum_members(btf: Btf, spec: EnumSpec) -> list[tuple[str, int]]:
     return [
         (name.removeprefix(spec.prefix), value)
         for name, value in found.values
-        if not re.match(r"__|MAX_", name) and not name.endswith("_DEPRECATED")
+        if not re.match(r"__|MAX_", name)
+        and not name.endswith("_DEPRECATED")
+        and name not in NO_MEMBERS
     ]
 
 
-def enums_source(btf: Btf) -> str:
+def enums_source(btf: Btf, release: str) -> str:
     """The text of enums.py."""
-    text = HEADER.format(doc="Enums and flag sets of bpf(2).", release=RELEASE)
+    text = HEADER.format(doc="Enums and flag sets of bpf(2).", release=release)
     text += "from bpflens.abi.word import FlagWord, Word\n"
     for spec in ENUMS:
         base = "FlagWord" if spec.flags else "Word"
@@ -405,7 +416,7 @@ def imports(body: str) -> str:
     return text + f"from bpflens.abi.record import {', '.join(kinds)}\n"
 
 
-def attrs_source(btf: Btf) -> str:
+def attrs_source(btf: Btf, release: str) -> str:
     """The text of attrs.py."""
     union = btf.find("bpf_attr", Union)
     assert union is not None
@@ -424,10 +435,10 @@ def attrs_source(btf: Btf) -> str:
         '}\n"""Command → the record of its attr (LINK_CREATE: the part that all kinds share)."""\n'
     )
     doc = "The attr of each command of bpf(2): one record for each command and variant."
-    return HEADER.format(doc=doc, release=RELEASE) + imports(body) + body
+    return HEADER.format(doc=doc, release=release) + imports(body) + body
 
 
-def infos_source(btf: Btf) -> str:
+def infos_source(btf: Btf, release: str) -> str:
     """The text of infos.py."""
     body = ""
     for name, c_name, doc in INFOS:
@@ -467,10 +478,16 @@ def infos_source(btf: Btf) -> str:
         body += f"    PerfEventType.{key}: {name},\n"
     body += "}\n"
     doc = "What OBJ_GET_INFO_BY_FD tells of each kind of object."
-    return HEADER.format(doc=doc, release=RELEASE) + imports(body) + body
+    return HEADER.format(doc=doc, release=release) + imports(body) + body
 
 
-def pin(source: Path) -> None:
+def pinned() -> tuple[Path, str]:
+    """The BTF file that is committed to, and which Linux it is of."""
+    (path,) = PINNED.glob("linux-*.btf")
+    return path, path.stem.removeprefix("linux-")
+
+
+def pin(source: Path, release: str) -> None:
     """Commit to the ABI's types of a vmlinux BTF: a few kilobytes of the five megabytes."""
     btf = Btf.parse(source.read_bytes())
     roots = []
@@ -496,8 +513,9 @@ def pin(source: Path) -> None:
             enum = btf.find(spec.c_name, Enum)
             assert enum is not None, spec.c_name
             roots.append(enum.id)
-    PINNED.parent.mkdir(exist_ok=True)
-    PINNED.write_bytes(copy(btf, roots, cut=True))
+    for before in PINNED.glob("linux-*.btf"):
+        before.unlink()
+    (PINNED / f"linux-{release}.btf").write_bytes(copy(btf, roots, cut=True))
 
 
 def formatted(text: str) -> str:
@@ -515,25 +533,25 @@ def formatted(text: str) -> str:
     return text
 
 
-def sources(btf: Btf) -> dict[Path, str]:
+def sources(btf: Btf, release: str) -> dict[Path, str]:
     """File → the text that it should hold."""
-    return {
-        ABI / "enums.py": formatted(enums_source(btf)),
-        ABI / "attrs.py": formatted(attrs_source(btf)),
-        ABI / "infos.py": formatted(infos_source(btf)),
-    }
+    made = {"enums.py": enums_source, "attrs.py": attrs_source, "infos.py": infos_source}
+    return {ABI / name: formatted(make(btf, release)) for name, make in made.items()}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 on a change")
-    parser.add_argument("--pin", type=Path, metavar="BTF", help="take the ABI from this BTF first")
+    parser.add_argument(
+        "--pin", nargs=2, metavar=("BTF", "LINUX"), help="take the ABI from this BTF first"
+    )
     options = parser.parse_args()
     if options.pin:
-        pin(options.pin)
+        pin(Path(options.pin[0]), options.pin[1])
+    path, release = pinned()
     stale = [
         (path, text)
-        for path, text in sources(Btf.parse(PINNED.read_bytes())).items()
+        for path, text in sources(Btf.parse(path.read_bytes()), release).items()
         if not path.exists() or path.read_text() != text
     ]
     for path, text in stale:

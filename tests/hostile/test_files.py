@@ -89,6 +89,7 @@ def plant(kind: str, path: Path, victim: Path) -> None:
 def test_what_lies_at_a_name_that_can_be_guessed_is_left_alone(
     place: Path, victim: Path, kind: str, way: tuple[str, ...]
 ) -> None:
+    """A user plants links, files and FIFOs at names that an unfinished recording might have."""
     path = place / "m.cassette"
     for name in (f"{path}.part", f"{path}.{os.getpid()}", place / ".m.cassette.bpflens-00000000"):
         plant(kind, Path(name), victim)
@@ -101,6 +102,7 @@ def test_what_lies_at_a_name_that_can_be_guessed_is_left_alone(
 
 @pytest.mark.parametrize("kind", ["link", "hardlink", "file"])
 def test_what_lies_at_the_name_itself_is_replaced(place: Path, victim: Path, kind: str) -> None:
+    """A user's file, or a link to a file of root's, lies at the name of a recording."""
     path = place / "m.cassette"
     plant(kind, path, victim)
     assert run(path).returncode == 0
@@ -110,6 +112,7 @@ def test_what_lies_at_the_name_itself_is_replaced(place: Path, victim: Path, kin
 
 
 def test_a_fifo_of_another_user_is_not_told_anything(place: Path, victim: Path) -> None:
+    """A user's FIFO lies at the name of a recording: it is refused."""
     path = place / "m.cassette"
     plant("fifo", path, victim)
     done = run(path)
@@ -120,6 +123,7 @@ def test_a_fifo_of_another_user_is_not_told_anything(place: Path, victim: Path) 
 
 @pytest.mark.parametrize("target", ["/dev/null", "/proc/self/root", "fifo", "/proc/self/fd/1"])
 def test_a_link_of_another_user_leads_nowhere(place: Path, victim: Path, target: str) -> None:
+    """A user's link to a device, a FIFO or a directory lies at the name of a recording."""
     plant("fifo", place / "fifo", victim)
     path = place / "m.cassette"
     path.symlink_to(target)
@@ -131,6 +135,7 @@ def test_a_link_of_another_user_leads_nowhere(place: Path, victim: Path, target:
 
 
 def test_a_device_stays_a_device(place: Path) -> None:
+    """The name of a recording is that of a device: it is written to, and not replaced."""
     path = place / "null"
     os.mknod(path, 0o666 | stat.S_IFCHR, os.makedev(1, 3))
     for way in WAYS:
@@ -140,6 +145,7 @@ def test_a_device_stays_a_device(place: Path) -> None:
 
 
 def test_a_fifo_of_our_own_is_written_to(place: Path) -> None:
+    """Who names his own FIFO, has a reader at its other end."""
     path, copy = place / "fifo", place / "copy"
     os.mkfifo(path)
     with copy.open("wb") as out, subprocess.Popen(["cat", path], stdout=out):
@@ -149,6 +155,7 @@ def test_a_fifo_of_our_own_is_written_to(place: Path) -> None:
 
 
 def test_a_full_disk_leaves_what_was_there_and_no_part(place: Path) -> None:
+    """The disk is full before a recording is whole."""
     path, filler = place / "m.cassette", place / "filler"
     path.write_text("good")
     with filler.open("wb", buffering=0) as file:

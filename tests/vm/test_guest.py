@@ -6,9 +6,11 @@ import json
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 import pytest
 
+from tools.vm.archive import VmError
 from tools.vm.guest import REPOSITORY, Guest
 
 pytestmark = pytest.mark.vm
@@ -18,6 +20,7 @@ pytestmark = pytest.mark.vm
 INFO_LEN = {
     "6.1": {"prog": 232, "map": 88, "link": 48, "btf": 32},
     "6.12": {"prog": 232, "map": 88, "link": 64, "btf": 32},
+    "7.2": {"prog": 232, "map": 104, "link": 64, "btf": 32},
 }
 PIN = "/sys/fs/bpf/bpflens_vm"
 
@@ -52,6 +55,32 @@ def test_a_command_that_takes_too_long_ends_and_the_guest_lives(guest: Guest) ->
     assert guest.run(["true"]).returncode == 0
 
 
+def test_a_command_is_given_files_and_gives_files_back(guest: Guest) -> None:
+    script = (
+        "import pathlib, sys\n"
+        "data = pathlib.Path('in/data').read_bytes()\n"
+        "pathlib.Path('out.bin').write_bytes(data[::-1])\n"
+        "print(sys.argv[1])\n"
+    )
+    given: dict[str, str | bytes] = {"probe.py": script, "in/data": b"\0\xff\xfe"}
+    done = guest.run(["python3", "probe.py", "word"], files=given)
+    assert (done.stderr, done.stdout) == ("", "word\n")
+    assert done.files == {
+        "probe.py": script.encode(), "in/data": b"\0\xff\xfe", "out.bin": b"\xfe\xff\0",
+    }  # fmt: skip
+    assert guest.run(["ls", "-A"], files={}).stdout == ""  # each command has its own folder
+
+
+@pytest.mark.soak
+def test_a_kernel_that_panics_is_told_and_disturbs_nobody(
+    own_guest: Callable[[str], Guest], guest: Guest
+) -> None:
+    own = own_guest(guest.kernel.version)
+    with pytest.raises(VmError, match="panicked"):
+        own.run(["sh", "-c", "echo 1 >/proc/sys/kernel/sysrq; echo c >/proc/sysrq-trigger"])
+    assert guest.run(["true"]).returncode == 0
+
+
 def test_the_share_is_written_and_the_root_is_not(guest: Guest) -> None:
     (guest.share / "in").write_text("from the host")
     done = guest.run(["sh", "-c", "cp /run/share/in /run/share/out; touch /bin/new"])
@@ -72,7 +101,7 @@ def test_file_systems_and_loopback_are_there(guest: Guest) -> None:
 
 
 def test_the_kernel_loads_modules_on_demand(guest: Guest) -> None:
-    # It asks for net-pf-38 (net/socket.c, __sock_create), which both kernels have as a module.
+    # It asks for net-pf-38 (net/socket.c, __sock_create), which all kernels have as a module.
     script = "import socket; socket.socket(socket.AF_ALG, socket.SOCK_SEQPACKET)"
     assert "af_alg" not in guest.run(["cat", "/proc/modules"]).stdout
     assert guest.run(["python3", "-c", script]).stderr == ""

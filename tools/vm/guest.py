@@ -20,17 +20,33 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from tools.vm.kernels import Kernel, VmError
+from tools.vm.archive import VmError
+from tools.vm.kernels import Kernel, cache_folder
 
 HERE = Path(__file__).resolve().parent
 REPOSITORY = HERE.parent.parent
 BOOT_SECONDS = 120.0
+CONTROL = "/run/vm"
+"""The guest's name for the folder of requests."""
 TIMED_OUT = 124  # timeout(1) says it so, or KILLED when it had to use force
 KILLED = 128 + 9
 
 
+class Done(subprocess.CompletedProcess[str]):
+    """What came of a command, as subprocess tells it."""
+
+    files: dict[str, bytes]
+    """The files of the command's folder by their paths in it: those given, and those written."""
+
+
 class Guest:
     """A running guest. It runs one command at a time."""
+
+    path = (
+        f"{os.path.dirname(sys.executable)}:"
+        "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+    )
+    """Where programs are looked for, unless `env` says otherwise."""
 
     def __init__(self, kernel: Kernel, folder: Path, share: Path, memory: str) -> None:
         self.kernel = kernel
@@ -42,7 +58,8 @@ class Guest:
         for script in ("loop.sh", "modprobe.sh"):
             shutil.copy(HERE / script, self._control)
         # What we run from may lie where the guest mounts file systems of its own.
-        needed = dict.fromkeys((REPOSITORY, Path(sys.prefix), Path(sys.base_prefix)))
+        places = (REPOSITORY, Path(sys.prefix), Path(sys.base_prefix), cache_folder())
+        needed = dict.fromkeys(place for place in places if place.exists())
         hidden = [path for path in needed if path.parts[1] in ("tmp", "run")]
         kept = {f"kept{number}": path for number, path in enumerate(hidden)}
         mounts = "".join(f"{tag} {path}\n" for tag, path in kept.items())
@@ -50,6 +67,8 @@ class Guest:
         write_initramfs(initramfs, kernel, mounts)
         self._count = 0
         self._heard = b""
+        self.boot_seconds = 0.0
+        """How long it took until it was ready."""
         # setpriv: when we are killed, the kernel ends QEMU too (prctl(2), PR_SET_PDEATHSIG)
         command = ["setpriv", "--pdeathsig", "KILL", qemu()]
         command += ["-accel", "tcg,thread=multi", "-cpu", "max", "-smp", "2", "-m", memory]
@@ -78,8 +97,9 @@ class Guest:
         input: str = "",
         env: Mapping[str, str] | None = None,
         stream: bool = False,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command in the guest.
+        files: Mapping[str, str | bytes] | None = None,
+    ) -> Done:
+        """Run a command in the guest: in this repository, or among files that it is given.
 
         Args:
             command: Program and arguments.
@@ -87,6 +107,8 @@ class Guest:
             input: What it reads from stdin.
             env: Added to the environment, which is not the host's.
             stream: Whether to print what it prints, while it does.
+            files: Path → contents. They are in a folder of their own, in which the command runs,
+                and come back with whatever it writes there. None: no such folder.
 
         Raises:
             subprocess.TimeoutExpired: It took too long.
@@ -98,7 +120,14 @@ class Guest:
         variables = [f"{k}={v}" for k, v in {**environment(self.kernel), **(env or {})}.items()]
         limit = ["timeout", "--kill-after=5", str(timeout)]
         line = shlex.join(["env", "-i", *variables, *limit, *command])
-        (request / "command").write_text(f"cd {shlex.quote(str(REPOSITORY))} && exec {line}\n")
+        folder = request / "files"
+        for name, contents in (files or {}).items():
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(contents.encode() if isinstance(contents, str) else contents)
+        folder.mkdir(exist_ok=True)
+        where = REPOSITORY if files is None else f"{CONTROL}/{self._count}/files"
+        (request / "command").write_text(f"cd {shlex.quote(str(where))} && exec {line}\n")
         (request / "stdin").write_text(input)
         stdout, stderr = request / "stdout", request / "stderr"
         stdout.touch()
@@ -108,12 +137,17 @@ class Guest:
         with stdout.open("rb") as out, stderr.open("rb") as err:
             copied = [(out, sys.stdout.buffer), (err, sys.stderr.buffer)] if stream else []
             self._hear(str(self._count), started + timeout + 30, copied)
-        done = subprocess.CompletedProcess(
+        done = Done(
             list(command),
             int((request / "status").read_text()),
             stdout.read_text(errors="replace"),
             stderr.read_text(errors="replace"),
         )
+        done.files = {
+            str(path.relative_to(folder)): path.read_bytes()
+            for path in sorted(folder.rglob("*"))
+            if path.is_file() and not path.is_symlink()
+        }
         if done.returncode in (TIMED_OUT, KILLED) and time.monotonic() - started >= timeout:
             raise subprocess.TimeoutExpired(done.args, timeout, done.stdout, done.stderr)
         return done
@@ -123,7 +157,9 @@ class Guest:
         return self._console.read_text(errors="replace").replace("\r", "")
 
     def wait_ready(self) -> None:
-        self._hear("ready", time.monotonic() + BOOT_SECONDS, [])
+        started = time.monotonic()
+        self._hear("ready", started + BOOT_SECONDS, [])
+        self.boot_seconds = time.monotonic() - started
 
     def kill(self) -> None:
         """End it at once: nothing in it is worth saving, and what it shares is not cached."""
@@ -203,9 +239,8 @@ def export(tag: str, path: Path, *, readonly: bool) -> str:
 
 def environment(kernel: Kernel) -> dict[str, str]:
     """Python as it runs here, and no caches in the repository, which cannot be written to."""
-    python = os.path.dirname(sys.executable)
     return {
-        "PATH": f"{python}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "PATH": Guest.path,
         "HOME": "/tmp",
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(REPOSITORY / "src"),

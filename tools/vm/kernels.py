@@ -1,30 +1,39 @@
-"""Debian's kernels, fetched by package name and unpacked into a cache folder, never installed.
+"""Debian's kernels and its newest bpftool, unpacked into a cache folder, never installed.
 
-The folder is `$BPFLENS_VM_CACHE`, else `bpflens/vm` below the XDG cache folder. Each kernel is one
-folder in it; to get Debian's newest build, remove that folder and fetch again.
+The folder is `$BPFLENS_VM_CACHE`, else `bpflens/vm` below the XDG cache folder: outside of the
+repository, so a fresh clone finds what an older one fetched. Each kernel is one folder in it; to
+get Debian's newest build, remove that folder and fetch again.
 """
 
 from __future__ import annotations
 
+import fcntl
 import lzma
 import os
-import shlex
+import re
 import shutil
-import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-KERNELS = ("6.1", "6.12")
-"""Debian 12's own kernel, and Debian 13's that it has as a backport."""
+from tools.vm.archive import Suite, VmError, call
+
+NEWEST = ("sid", "testing", "trixie-backports", "experimental")
+"""Where the newest kernels are. What sid has replaced stays in the backports for some months."""
+
+KERNELS = {
+    "6.1": ("bookworm-security", "bookworm"),
+    "6.12": ("bookworm-security", "bookworm-backports"),
+    "7.2": NEWEST,
+}
+"""The kernels that the tests run on → the suites to take each from, the first that has it.
+
+6.1 is Debian 12's own kernel, 6.12 Debian 13's that it has as a backport."""
 
 # What a guest needs before it has a root; any other module it loads from the root, on demand.
 BOOT_MODULES = ("virtio_pci", "9pnet_virtio", "9p")
-
-
-class VmError(Exception):
-    """What is missing or went wrong, with what would help."""
 
 
 @dataclass(frozen=True)
@@ -70,49 +79,96 @@ def find(version: str) -> Kernel:
 
 def fetch(version: str) -> Kernel:
     """A kernel, fetched and unpacked unless it is there."""
-    cache = cache_folder()
-    if not (cache / version).exists():
-        package = package_of(version)
-        cache.mkdir(parents=True, exist_ok=True)
-        # All is made in a scratch folder and renamed at the end: half a kernel is never found.
-        with tempfile.TemporaryDirectory(dir=cache) as scratch:
-            folder = Path(scratch) / version
-            unpack(package, folder)
-            unpack("busybox-static", folder)
-            prepare_modules(folder, package.removeprefix("linux-image-"))
-            (folder / "proc").mkdir()  # modprobe, chrooted here, reads /proc/modules
-            folder.rename(cache / version)
+    made_once(version, lambda folder: unpack_kernel(version, folder))
     return find(version)
 
 
-def package_of(version: str) -> str:
-    """The package that really holds the kernel: `linux-image-6.1.0-56-amd64`, say.
-
-    A release's own kernel is what `linux-image-amd64` depends on; a backport has a name of its own.
-    """
-    names = (f"linux-image-{version}-amd64", "linux-image-amd64")
-    for name in names:
-        for line in call(["apt-cache", "depends", name], check=False).splitlines():
-            kind, _, package = line.strip().partition(": ")
-            if kind == "Depends" and package.startswith(f"linux-image-{version}."):
-                return package
-    raise VmError(
-        f"apt offers no kernel {version} as {' or '.join(names)}; "
-        "if its lists are empty, run: apt-get update"
-    )
+def find_bpftool() -> Path:
+    """Debian's newest bpftool, as a program to run, that was fetched before."""
+    program = cache_folder() / "bpftool" / "bpftool"
+    if not program.exists():
+        raise VmError(f"no {program}; run: python -m tools.vm bpftool")
+    return program
 
 
-def unpack(package: str, folder: Path) -> None:
-    """Fetch a Debian package and unpack it into a folder, without installing it."""
-    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        # apt would download as a user of its own, who may not write here: let it be who we are
-        options = ["-qq", "-o", "APT::Sandbox::User=root"]
-        try:
-            call(["apt-get", *options, "download", package], cwd=Path(scratch))
-        except VmError as error:
-            raise VmError(f"{error}\nif apt's lists are old, run: apt-get update") from None
-        for archive in Path(scratch).iterdir():
-            call(["dpkg", "-x", str(archive), str(folder)])
+def fetch_bpftool() -> Path:
+    """The same, fetched and unpacked unless it is there."""
+    made_once("bpftool", unpack_bpftool)
+    return find_bpftool()
+
+
+def suite(name: str) -> Suite:
+    return Suite(name, cache_folder() / "apt")
+
+
+@contextmanager
+def locked(cache: Path) -> Iterator[None]:
+    """Alone among the processes that fetch into a cache folder."""
+    cache.mkdir(parents=True, exist_ok=True)
+    with (cache / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def made_once(name: str, make: Callable[[Path], None]) -> None:
+    """Let `make` fill a folder of the cache, unless that was done before."""
+    cache = cache_folder()
+    with locked(cache):
+        if (cache / name).exists():
+            return
+        # All is made in a scratch folder and renamed at the end: half a kernel is never found.
+        with tempfile.TemporaryDirectory(dir=cache) as scratch:
+            folder = Path(scratch) / name
+            folder.mkdir()
+            make(folder)
+            folder.rename(cache / name)
+
+
+def unpack_kernel(version: str, folder: Path) -> None:
+    """A kernel as `Kernel` describes it, from the first suite that has one of that version."""
+    archive, release, packages = find_packages(version)
+    archive.unpack(packages, folder)
+    suite("sid").unpack(["busybox-static"], folder)
+    join_usr(folder, release)
+    prepare_modules(folder, release)
+    (folder / "proc").mkdir()  # modprobe, chrooted here, reads /proc/modules
+
+
+def find_packages(version: str) -> tuple[Suite, str, list[str]]:
+    """Where Debian has a kernel whole: the suite, the newest release, and its packages."""
+    suites = KERNELS.get(version, NEWEST)
+    for archive in map(suite, suites):
+        for release in releases(version, archive.names(f"linux-image-{version}")):
+            image = f"linux-image-{release}"
+            # Since 6.19 that package holds nothing, and depends on these.
+            parts = {f"linux-{part}-{release}" for part in ("binary", "modules")}
+            needs = parts.intersection(archive.depends(image))
+            if needs <= set(archive.names("linux-")):  # archives keep halves of what was replaced
+                return archive, release, [image, *sorted(needs)]
+    raise VmError(f"Debian has no kernel {version} in {', '.join(suites)}")
+
+
+def releases(version: str, packages: list[str]) -> list[str]:
+    """The plain kernels of a version, the newest first: no cloud's, none for real time."""
+    plain = re.compile(rf"linux-image-({re.escape(version)}(\.\d[^-]*)?(-\d+)?-amd64)")
+    found = [match[1] for match in map(plain.fullmatch, packages) if match]
+    return sorted(found, key=numbers, reverse=True)
+
+
+def numbers(name: str) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", name)]
+
+
+def join_usr(folder: Path, release: str) -> None:
+    """Give packages that have all below `usr` the paths of the older ones."""
+    for name in ("bin", "lib"):
+        if not (folder / name).exists():
+            (folder / name).symlink_to(f"usr/{name}")
+    (folder / "boot").mkdir(exist_ok=True)
+    for name in ("vmlinuz", "config"):
+        if (folder / "lib/modules" / release / name).exists():
+            link = folder / "boot" / f"{name}-{release}"
+            link.symlink_to(f"../lib/modules/{release}/{name}")
 
 
 def prepare_modules(folder: Path, release: str) -> None:
@@ -126,14 +182,21 @@ def prepare_modules(folder: Path, release: str) -> None:
     for path in modules.rglob("*.ko.xz"):
         path.with_suffix("").write_bytes(lzma.decompress(path.read_bytes()))
         path.unlink()
-    call([str(folder / "bin" / "busybox"), "depmod", "-b", str(folder), release])
+    # kmod's: that of busybox takes no release like "7.3-amd64"
+    call(["depmod", "-b", str(folder), release])
 
 
-def call(command: Sequence[str], *, cwd: Path | None = None, check: bool = True) -> str:
-    try:
-        done = subprocess.run(command, cwd=cwd, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise VmError(f"{command[0]} is missing: the kernels are Debian packages") from None
-    if check and done.returncode:
-        raise VmError(f"{shlex.join(command)}: {done.stderr.strip()}")
-    return done.stdout
+RUN_BPFTOOL = """\
+#!/bin/sh
+here=$(dirname "$0")
+exec "$here/usr/lib64/ld-linux-x86-64.so.2" \\
+    --library-path "$here/usr/lib/x86_64-linux-gnu" "$here/usr/sbin/bpftool" "$@"
+"""
+
+
+def unpack_bpftool(folder: Path) -> None:
+    """sid's bpftool, which runs with sid's libraries: this machine's may be too old for it."""
+    suite("sid").unpack_with_needs("bpftool", folder)
+    program = folder / "bpftool"
+    program.write_text(RUN_BPFTOOL)
+    program.chmod(0o755)

@@ -33,6 +33,9 @@ class Batch(Enum):
     """Whole hash buckets, each once (__htab_map_lookup_and_delete_batch())."""
     KEYS = "keys"
     """From key to key, as MAP_GET_NEXT_KEY does (generic_map_lookup_batch())."""
+    RESIZED = "resized"
+    """The same over buckets that are moved meanwhile (__rhtab_map_lookup_and_delete_batch()): one
+    pass may meet an element twice or never, and loses its place with the key that it stopped at."""
 
 
 class Value(Enum):
@@ -47,6 +50,9 @@ class Value(Enum):
     """u32 queue size, and u32 program ID where the value has 8 bytes (struct bpf_cpumap_val)."""
     COOKIE = "cookie"
     """u64 socket cookie; a map made with 4-byte values answers ENOSPC (sock_map_lookup_sys())."""
+    INSN = "insn"
+    """Where an instruction is (struct bpf_insn_array_value): u32 offsets in the program as it was
+    loaded, as it was translated, and in the machine code; and padding."""
 
 
 class MapFacts(NamedTuple):
@@ -106,6 +112,8 @@ MAP_FACTS: dict[MapType, MapFacts] = {
     MapType.ARENA: MapFacts(
         "6.9", Walk.NONE, unreadable="an arena is memory shared with its owner, not elements"
     ),
+    MapType.INSN_ARRAY: MapFacts("6.19", Walk.INDEX, Value.INSN),
+    MapType.RHASH: MapFacts("7.2", batch=Batch.RESIZED),
 }
 
 _UNKNOWN = MapFacts("?")

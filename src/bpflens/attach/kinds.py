@@ -33,6 +33,7 @@ KINDS = (
     Kind("tracing", "a kernel or BPF function or tracepoint, by BTF", "5.5"),
     Kind("lsm", "a hook of the Linux security modules", "5.7"),
     Kind("freplace", "in place of a function of another program", "5.6"),
+    Kind("tracing_multi", "many kernel functions at once, by BTF", "7.2"),
     Kind("iter", "the kernel's objects of one kind, one after another", "5.8"),
     Kind("perf_event", "a hardware or software event", "4.9"),
     Kind("tracepoint", "a tracepoint, by its formatted arguments", "4.7"),

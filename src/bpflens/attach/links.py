@@ -59,6 +59,8 @@ def attachment(targets: Targets, link: LinkFacts) -> Attachment:
     if isinstance(target, Missing):
         missing["target"] = str(target)
         target = place.instead
+    if place.attach_type is None and "attach_type" in link.missing:
+        missing["attach_type"] = str(link.missing["attach_type"])
     if "cookie" in link.missing:
         missing["cookie"] = str(link.missing["cookie"])
     # The probes of one link may each have another.
@@ -81,7 +83,11 @@ def attachment(targets: Targets, link: LinkFacts) -> Attachment:
 
 
 def _unknown(targets: Targets, link: LinkFacts) -> Place:
-    return Place("unknown", f"link type {int(link.type)}")
+    type = f"link type {int(link.type)}"
+    return Place("unknown", link.missing.get("target_obj_id", _NOT_KNOWN), instead=type)
+
+
+_NOT_KNOWN = Missing(Reason.UNSUPPORTED, "bpflens does not know links of this type")
 
 
 # --- tracing
@@ -200,6 +206,16 @@ def _kprobe_multi(targets: Targets, link: LinkFacts) -> Place:
     return Place("kprobe_multi", target, _word(link, "kprobe_multi"))
 
 
+def _tracing_multi(targets: Targets, link: LinkFacts) -> Place:
+    hook = _hook(link) if link.attach_type else None
+    if link.probe_count is None:
+        return Place("tracing_multi", _untold(link), hook, instead="kernel functions")
+    target: str | Missing = f"{link.probe_count} functions"
+    if link.target_btf_ids and len(link.target_btf_ids) == 1:
+        target = targets.kernel_function(link.target_obj_id or 0, link.target_btf_ids[0])
+    return Place("tracing_multi", target, hook, instead="a function")
+
+
 def _uprobe_multi(targets: Targets, link: LinkFacts) -> Place:
     if link.probe_count is None:
         return Place("uprobe_multi", _untold(link), instead="places in a program")
@@ -273,4 +289,5 @@ PLACES: dict[LinkType, Callable[[Targets, LinkFacts], Place]] = {
     LinkType.UPROBE_MULTI: _uprobe_multi,
     LinkType.NETKIT: _device,
     LinkType.SOCKMAP: _sockmap,
+    LinkType.TRACING_MULTI: _tracing_multi,
 }

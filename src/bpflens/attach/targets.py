@@ -95,7 +95,7 @@ class Targets:
         if not link.target_btf_id:
             return Missing(Reason.UNSUPPORTED, "this kernel does not tell what is traced")
         if not self._on_program(link):
-            return self._kernel_function(link.target_obj_id or 0, link.target_btf_id)
+            return self.kernel_function(link.target_obj_id or 0, link.target_btf_id)
         # bpf_trampoline_compute_key(): the first number is the ID of the program then
         id = link.target_obj_id or 0
         told = self.program(id)
@@ -118,7 +118,8 @@ class Targets:
         # bpf_prog_get_info_by_fd(): what is attached to a program has no BTF object of its target
         return not told.info.attach_btf_obj_id and bool(told.info.attach_btf_id)
 
-    def _kernel_function(self, btf_id: int, type_id: int) -> str | Missing:
+    def kernel_function(self, btf_id: int, type_id: int) -> str | Missing:
+        """The name of a function in the BTF of the kernel or of a module."""
         name = self._system.btf_name(btf_id, type_id)
         if isinstance(name, Missing):
             return name
@@ -139,7 +140,7 @@ class Targets:
             return told
         if not told.info.attach_btf_id:
             return Missing(Reason.UNSUPPORTED, "this kernel does not tell what is traced")
-        name = self._kernel_function(told.info.attach_btf_obj_id, told.info.attach_btf_id)
+        name = self.kernel_function(told.info.attach_btf_obj_id, told.info.attach_btf_id)
         return name.removeprefix(LSM) if isinstance(name, str) else name
 
     def symbol(self, address: int) -> str:

@@ -5,20 +5,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from bpflens.connect import KERNELS
 from bpflens.errors import UsageError
 from bpflens.model.parts import Part
-from bpflens.present.columns import Noun
+from bpflens.present.columns import Column, Noun
 from bpflens.present.text import clean
 from bpflens.snapshot.take import LIST_PARTS
 
 if TYPE_CHECKING:
     from bpflens.cli.session import Session
 
-    Verbs = argparse._SubParsersAction[argparse.ArgumentParser]
+    Verbs = argparse._SubParsersAction[Any]
 
 
 class Help(argparse.RawDescriptionHelpFormatter):
@@ -37,6 +37,9 @@ class Help(argparse.RawDescriptionHelpFormatter):
 class Parser(argparse.ArgumentParser):
     """A parser with that help, which takes options by their whole names alone; so are the parsers
     of its commands and verbs. What it says of arguments is safe to show."""
+
+    noun: Noun | None = None
+    """What its verb shows: the help ends with what the columns of that may be."""
 
     def __init__(self, prog: str | None = None, **options: Any) -> None:
         settled: dict[str, Any] = {"formatter_class": Help, "allow_abbrev": False}
@@ -70,6 +73,13 @@ class Parser(argparse.ArgumentParser):
             return []
         return [option for option in known if option.startswith(name)]
 
+    def format_help(self) -> str:
+        told = super().format_help()
+        for column in self.noun.columns if self.noun else ():
+            if column.names:
+                told += f"\n{names_help(column)}\n"
+        return told
+
 
 def common_options(parser: argparse.ArgumentParser) -> None:
     """Options of every command, before or after its name.
@@ -98,6 +108,11 @@ def list_options(parser: argparse.ArgumentParser, noun: Noun, default: Part = LI
     group.add_argument("--columns", metavar="A,B", help="show these columns, in this order")
     group.add_argument("--where", metavar="CONDITION",
                        help="only those of which this holds: 'run_cnt > 9'")  # fmt: skip
+    for column in noun.columns:
+        if column.names:
+            group.add_argument(f"--{column.key.replace('_', '-')}", metavar="NAME",
+                               choices=Names(column),
+                               help=f"only those with this {column.key}, listed below")  # fmt: skip
     group.add_argument("--sort", metavar="A,-B", help="by these columns; - before one: descending")
     group.add_argument("--limit", metavar="N", type=count, help="the first N")
     if noun.parts:
@@ -111,13 +126,29 @@ def add_verb(
     default: Part = LIST_PARTS,
 ) -> argparse.ArgumentParser:  # fmt: skip
     """A verb; where it shows records of a kind, with the options and the help for it."""
-    parser: argparse.ArgumentParser = verbs.add_parser(name, help=words, description=words)
+    parser: Parser = verbs.add_parser(name, help=words, description=words)
     if noun is not None:
         list_options(parser, noun, default)
         parser.epilog = columns_help(noun)
+        parser.noun = noun
     common_options(parser)
     parser.set_defaults(run=run)
     return parser
+
+
+class Names:
+    """What may be given for a column: what its values are called. Read when it is asked for."""
+
+    def __init__(self, column: Column) -> None:
+        self._column = column
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._column.known_names())
+
+    def __contains__(self, name: str) -> bool:
+        # A newer kernel's type is shown as `unknown_36`; the hook of a place may be a mode.
+        known = name.startswith("unknown_") or name in tuple(self)
+        return known or self._column.key == "attach_type"
 
 
 def columns_help(noun: Noun) -> str:
@@ -128,6 +159,23 @@ def columns_help(noun: Noun) -> str:
         for c in noun.columns
     ]
     return "\n".join(["columns:", *rows])
+
+
+def names_help(column: Column) -> str:
+    """What a column may be, by the Linux version that first had it, the newest first."""
+    import textwrap  # for a help text alone
+
+    names = column.known_names()
+    versions: dict[str, list[str]] = {}
+    for name, since in names.items():
+        versions.setdefault(since, []).append(name)
+    newest = sorted(versions, key=lambda text: [int(n) for n in text.split(".") if n], reverse=True)
+    lines = [f"{column.key}:"]
+    for since in newest:
+        words = textwrap.wrap(", ".join(versions[since]), 60)
+        lines += [f"  {f'Linux {since}' if since else '':<11} {words[0]}"]
+        lines += [f"  {'':<11} {line}" for line in words[1:]]
+    return "\n".join(lines)
 
 
 def count(text: str) -> int:

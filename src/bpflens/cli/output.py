@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -40,6 +41,11 @@ class Choice:
                 named |= columns
             for key in query.sort_columns(self.sort or ""):
                 named.add(noun.column(key).key)
+        self._wanted = {
+            column.getter: name
+            for column in noun.columns
+            if column.names and (name := getattr(options, column.key, None))
+        }
         chosen = parts_of(getattr(options, "parts", None), default)
         self.extra = chosen & ~LIST_PARTS
         self.parts = chosen
@@ -48,6 +54,8 @@ class Choice:
 
     def records(self, records: Iterable[Any]) -> Iterable[Any]:
         """Those that were asked for, in the order that was asked for."""
+        for get, name in self._wanted.items():
+            records = filter(partial(_is, get, name), records)
         if self._test is not None:
             records = filter(self._test, records)
         if self.sort:
@@ -55,6 +63,10 @@ class Choice:
 
             records = query.sort(self.noun, records, self.sort)
         return islice(records, self.limit) if self.limit is not None else records
+
+
+def _is(get: Callable[[Any], Any], name: str, record: Any) -> bool:
+    return bool(get(record) == name)
 
 
 _FEW = 3

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 BATCH_BYTES = 4 << 20
 """Room for keys and values of one batch: a call copies for about a millisecond."""
+INSN_DELETED = 0xFFFFFFFF
+"""Where an instruction is that the verifier took out (kernel/bpf/bpf_insn_array.c)."""
 _LOOK_EVERY = 256
 """Slots after which it is looked whether the time is over."""
 
@@ -42,6 +44,12 @@ class Element(NamedTuple):
     """Packets that a cpumap slot queues."""
     cookie: int | None = None
     """The socket, by its cookie."""
+    orig_off: int | None = None
+    """The instruction that a slot of an insn_array stands for, in the program that was loaded."""
+    xlated_off: int | None = None
+    """The same in the program as the kernel runs it; `INSN_DELETED`: it is not in it any more."""
+    jitted_off: int | None = None
+    """Bytes into the machine code."""
 
 
 def element(map: Map, key: bytes, value: bytes) -> Element:
@@ -67,6 +75,9 @@ def element(map: Map, key: bytes, value: bytes) -> Element:
             return plain._replace(queue_size=word, prog_id=second or None)
         case Value.COOKIE if len(value) >= 8:
             return plain._replace(cookie=struct.unpack_from("=Q", value)[0])
+        case Value.INSN if len(value) >= 12:
+            orig, xlated, jitted = struct.unpack_from("=3I", value)
+            return plain._replace(orig_off=orig, xlated_off=xlated, jitted_off=jitted)
     return plain
 
 
@@ -197,10 +208,12 @@ class ElementWalk:
         calls = self.map.system.calls
         key_size, room = told.key_size, self.map.value_room
         count = max(1, min(BATCH_BYTES // max(1, key_size + room), told.max_entries))
+        resized = facts.batch is Batch.RESIZED
         # An LPM trie looks its last key up again, and starts over where that is gone.
-        restarts = facts.batch is Batch.KEYS and facts.walk is Walk.KEYS
+        restarts = resized or (facts.batch is Batch.KEYS and facts.walk is Walk.KEYS)
         given: set[bytes] | None = set() if restarts else None
         cursor: bytes | None = None
+        before = 0
         for _ in range(4 * (told.max_entries // count) + limits.SPARE_STEPS.value):
             keys, values = bytearray(count * key_size), bytearray(count * room)
             try:
@@ -208,6 +221,9 @@ class ElementWalk:
                     self.map.fd, cursor, keys, values, count
                 )
             except SyscallError as error:
+                if error.errno == errno.EAGAIN and resized:
+                    cursor = None
+                    continue
                 larger = 2 * count * (key_size + room)
                 if error.errno != errno.ENOSPC:
                     raise
@@ -223,7 +239,9 @@ class ElementWalk:
                         continue
                     given.add(key)
                 yield key, bytes(values[at * room : (at + 1) * room])
-            if end:
+            if end and resized and given and len(given) > before:
+                before, cursor = len(given), None  # until a pass finds none that is new
+            elif end:
                 return
         self._stop(str(limits.SPARE_STEPS))
 

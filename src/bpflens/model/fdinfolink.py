@@ -19,6 +19,7 @@ _SAME = (
 )  # fmt: skip
 _NUMBERS = {line: line for line in _SAME} | {
     "type": "event_type",
+    "cnt": "probe_count",
     "kprobe_cnt": "probe_count",
     "uprobe_cnt": "probe_count",
 }
@@ -42,7 +43,7 @@ _EVENTS = {type.label: type for type in PerfEventType}
 
 _UNTOLD = Missing(Reason.RESTRICTED, "fdinfo does not tell it here (needs CAP_SYS_ADMIN)")
 _NEEDED = {LinkType.PERF_EVENT: "perf_event_type"} | dict.fromkeys(
-    (LinkType.KPROBE_MULTI, LinkType.UPROBE_MULTI), "probe_count"
+    (LinkType.KPROBE_MULTI, LinkType.UPROBE_MULTI, LinkType.TRACING_MULTI), "probe_count"
 )
 """Without which field nothing is known of where a link of this type is."""
 
@@ -52,10 +53,7 @@ def facts(text: bytes) -> LinkFacts | None:
     id, type = _number(text, "link_id"), _TYPES.get(_text(text, "link_type"))
     if id is None or type is None:
         return None
-    values: dict[str, Any] = {}
-    for line, ours in _NUMBERS.items():
-        if (number := _number(text, line)) is not None:
-            values[ours] = number
+    values = many(text) if type is LinkType.TRACING_MULTI else _numbers(text)
     for line, ours in _TEXTS.items():
         if name := _text(text, line):
             values[ours] = name
@@ -67,6 +65,30 @@ def facts(text: bytes) -> LinkFacts | None:
     needed = _NEEDED.get(type)
     missing = {needed: _UNTOLD} if needed and needed not in values else {}
     return LinkFacts(id, type, _number(text, "prog_id") or 0, missing, **values)
+
+
+def many(text: bytes) -> dict[str, Any]:
+    """What the fdinfo of a tracing_multi link tells, by the fields of `LinkFacts`. Since: 7.2.
+
+    A line for each function, `OBJECT TYPE COOKIE SYMBOL`, is below a head
+    (bpf_tracing_multi_show_fdinfo()).
+    """
+    values = _numbers(text)
+    rows = [line.split() for line in text.partition(b"\nobj-id")[2].splitlines()[1:]]
+    functions = [[int(word) for word in row[:3]] for row in rows if len(row) > 3]
+    if functions:
+        objects, types, cookies = zip(*functions, strict=True)
+        values |= {"target_obj_id": objects[0], "target_btf_ids": list(types)}
+        values["cookies"] = list(cookies)
+    return values
+
+
+def _numbers(text: bytes) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for line, ours in _NUMBERS.items():
+        if (number := _number(text, line)) is not None:
+            values[ours] = number
+    return values
 
 
 def _text(text: bytes, line: str) -> str:

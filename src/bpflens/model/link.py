@@ -8,7 +8,7 @@ own bytes are still there: that is another thing than zero.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Any, ClassVar, NamedTuple
 
@@ -40,14 +40,19 @@ _TEXTS = {
 """Pointer to a name → the field with the length of its buffer."""
 _PERF_TEXTS = {"tp_name": "name_len"}
 
-_ARRAYS = ("addrs", "cookies", "offsets", "ref_ctr_offsets")
-"""Pointers to u64 arrays of `count` items."""
+_ARRAYS: dict[str, int] = dict.fromkeys(("addrs", "cookies", "offsets", "ref_ctr_offsets"), 8)
+_ARRAYS["ids"] = 4
+"""Pointers to arrays of `count` items → the bytes of an item."""
+
+_OURS = {"count": "probe_count", "btf_obj_id": "target_obj_id", "ids": "target_btf_ids"}
+"""Field of the kernel's → that of `LinkFacts`, where its name says too little there."""
 
 _MOST = 1 << 20
 """MAX_KPROBE_MULTI_CNT, MAX_UPROBE_MULTI_CNT."""
 
 _NO_PERF = Missing(Reason.UNSUPPORTED, "this kernel does not tell where a perf event's link is")
 _UNTOLD = Missing(Reason.UNSUPPORTED, "this kernel does not tell it")
+_NEW = Missing(Reason.UNSUPPORTED, "bpflens does not know links of this type")
 _HIDDEN = Missing(Reason.RESTRICTED, "needs CAP_SYSLOG (kernel.kptr_restrict)")
 
 
@@ -75,6 +80,7 @@ class LinkFacts(NamedTuple):
     tp_name: str | None = None
     target_obj_id: int | None = None
     target_btf_id: int | None = None
+    target_btf_ids: list[int] | None = None
     target_name: str | None = None
     order: int | None = None
     tid: int | None = None
@@ -98,6 +104,10 @@ class LinkFacts(NamedTuple):
     path: str | None = None
     offsets: list[int] | None = None
     ref_ctr_offsets: list[int] | None = None
+
+
+_OF_A_TYPE = LinkFacts._fields[LinkFacts._fields.index("raw") + 1 :]
+"""The fields that only some types of links have."""
 
 
 class Link(Handle[LinkInfo]):
@@ -133,19 +143,21 @@ class Link(Handle[LinkInfo]):
         told, head, linked = self.told(), self.basic(), self.type
         record = LINK_INFOS.get(linked)
         if record is None:
-            return LinkFacts(head.id, linked, head.prog_id, {}, told[LinkInfo.__size__ :])
+            unknown = dict.fromkeys(_OF_A_TYPE, _NEW)
+            return LinkFacts(head.id, linked, head.prog_id, unknown, told[LinkInfo.__size__ :])
         if linked is LinkType.PERF_EVENT:
             perf = PerfEventType(int.from_bytes(told[_HEAD : _HEAD + 4], sys.byteorder))
             if perf not in PERF_LINK_INFOS:  # before 6.6 nothing is filled
-                return LinkFacts(head.id, linked, head.prog_id, {"perf_event_type": _NO_PERF})
+                return LinkFacts(head.id, linked, head.prog_id, _no_perf())
             record = PERF_LINK_INFOS[perf]
             values, missing = _read(self, record)
             values["perf_event_type"] = perf
         else:
             values, missing = _read(self, record)
         for table in (values, missing):
-            if "count" in table:
-                table["probe_count"] = table.pop("count")
+            for theirs, ours in _OURS.items():
+                if theirs in table:
+                    table[ours] = table.pop(theirs)
         return LinkFacts(head.id, linked, head.prog_id, missing, **values)
 
     def detach(self) -> None:
@@ -178,7 +190,7 @@ def _ask(
     told, layout = link.told(), record.__layout__
     count = int(_fields(record, told).get("count") or 0)
     if "count" in layout and not count:  # before 6.6 nothing of many probes is told
-        return {}, {"count": _UNTOLD}
+        return _from_fdinfo(link, record)
     if count > _MOST:
         raise FormatError(f"a link to {count} places: there can be {_MOST}", 24)
     asked = bytearray((bytes(_HEAD) + _MARK * (len(told) // 8))[: len(told)])
@@ -187,12 +199,12 @@ def _ask(
     mem = Memory()
     for field in pointers:
         if field.name in _ARRAYS:
-            buffer, length, items = bytearray(_MARK * count), "count", count
+            buffer, length, room = bytearray(_MARK[: _ARRAYS[field.name]] * count), "count", count
         else:
-            buffer, length, items = bytearray(_ROOM), texts[field.name], _ROOM
+            buffer, length, room = bytearray(_ROOM), texts[field.name], _ROOM
         buffers[field.name] = buffer
         _put(asked, field, mem.pin(buffer))
-        _put(asked, layout[length], items)
+        _put(asked, layout[length], room)
     answer = bytes(asked[: link.system.calls.info_into(link.fd, asked, mem)])
     values, missing = _filled(link, record, answer, buffers)
     for name in set(values) & set(texts.values()):
@@ -200,16 +212,37 @@ def _ask(
     for name, buffer in buffers.items():
         if name not in _ARRAYS:
             values[name] = buffer.partition(b"\0")[0].decode(errors="surrogateescape")
-        elif buffer[:8] == _MARK:
+        elif _MARK.startswith(bytes(buffer[: _ARRAYS[name]])):
             missing[name] = _UNTOLD
         else:
-            values[name] = memoryview(buffer).cast("Q").tolist()
+            items = memoryview(buffer).cast("Q" if _ARRAYS[name] == 8 else "I")
+            values[name] = items.tolist()
     if values.get("addr") == 0 or not any(values.get("addrs", (1,))):
         # kallsyms_show_value(): addresses are zeros for who may not see them
         hidden = "addrs" if "addrs" in values else "addr"
         del values[hidden]
         missing[hidden] = _HIDDEN
     return values, missing
+
+
+def _from_fdinfo(link: Link, record: type[Record]) -> tuple[dict[str, Any], dict[str, Missing]]:
+    """The same of many places where the info tells nothing of them: what fdinfo tells, which is
+    most of it for tracing_multi, of which infos tell since 7.3."""
+    from bpflens.model import fdinfolink  # for links that the kernel tells little of
+
+    values = fdinfolink.many(link.system.host.fdinfo(link.fd))
+    return values, {name: _UNTOLD for name in _told_by([record]) if name not in values}
+
+
+def _no_perf() -> dict[str, Missing]:
+    """Why nothing is known of where a perf event's link is."""
+    return dict.fromkeys(["perf_event_type", *_told_by(PERF_LINK_INFOS.values())], _NO_PERF)
+
+
+def _told_by(records: Iterable[type[Record]]) -> list[str]:
+    """The fields of `LinkFacts` that these infos would fill."""
+    names = (_OURS.get(name, name) for record in records for name in record.__layout__)
+    return [name for name in dict.fromkeys(names) if name in _OF_A_TYPE]
 
 
 def _filled(

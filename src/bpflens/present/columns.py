@@ -56,6 +56,20 @@ class Column(NamedTuple):
     """Whether the value has parts that can be named: `value.packets`, `value.slots[3]`."""
     each: bool = False
     """Whether the items of the value stand in lines of their own where there is room."""
+    names: str = ""
+    """The function of `abi.since` with what the value may be: an option chooses by it, help and
+    completion list it."""
+
+    def known_names(self) -> dict[str, str]:
+        """What the value may be → the Linux version that first had it."""
+        if self.names == "attach_kinds":
+            from bpflens.attach.kinds import KINDS
+
+            return {kind.name: kind.since for kind in KINDS}
+        from bpflens.abi import since
+
+        known: dict[str, str] = getattr(since, self.names)()
+        return known
 
     @property
     def getter(self) -> Callable[[Any], Any]:
@@ -136,7 +150,7 @@ PROGRAMS = Noun(
     "programs",
     (
         Column("id", "ID", "number of the program, until the next boot", 1, True),
-        Column("type", "TYPE", "kind of program", 2),
+        Column("type", "TYPE", "kind of program", 2, names="prog_types"),
         Column("name", "SHORT NAME", "name as the kernel keeps it: 15 characters"),
         Column("full_name", "NAME", "the whole name, from BTF where the kernel's is cut", 3,
                instead="name", none="cut at 15 characters, and no BTF to hold the rest"),
@@ -188,7 +202,7 @@ MAPS = Noun(
     "maps",
     (
         Column("id", "ID", "number of the map, until the next boot", 1, True),
-        Column("type", "TYPE", "kind of map", 2),
+        Column("type", "TYPE", "kind of map", 2, names="map_types"),
         Column("name", "NAME", "name as the kernel keeps it: 15 characters", 3),
         Column("key_size", "KEY", "bytes of a key", 4, True),
         Column("value_size", "VALUE", "bytes of a value (on one CPU)", 4, True),
@@ -282,9 +296,10 @@ BTFS = Noun(
 ATTACHMENTS = Noun(
     "attachments",
     (
-        Column("kind", "KIND", "kind of place", 1),
+        Column("kind", "KIND", "kind of place", 1, names="attach_kinds"),
         Column("target", "TARGET", "the place: eth0@blue, /web.slice, sched_switch, map 12 [3]", 1),
-        Column("attach_type", "HOOK", "the hook there, or the mode", 2, none="it has only one"),
+        Column("attach_type", "HOOK", "the hook there, or the mode", 2, none="it has only one",
+               names="attach_types"),
         Column("order", "ORDER", "its turn there, from 0", 6, True, none="only one can be there"),
         Column("prog_id", "PROG", "ID of the program", 1, True),
         Column("prog_type", "PROG TYPE", "kind of the program"),
@@ -333,6 +348,9 @@ ELEMENTS = Noun(
         Column("device", "DEVICE", "its name in this network namespace", 3),
         Column("queue_size", "QUEUE", "packets that the CPU's slot queues", 3, True),
         Column("cookie", "COOKIE", "the socket, by its cookie", 3, True, wide=True),
+        Column("orig_off", "INSN", "the instruction, in the program that was loaded", 3, True),
+        Column("xlated_off", "XLATED", "the same in the program as the kernel runs it", 3, True),
+        Column("jitted_off", "JITED", "the same in the machine code, in bytes", 3, True),
         Column("elements", "ELEMENTS", "the elements of the inner map", json=False,
                get=inner_items),
         Column("formatted", "FORMATTED", "key and value as their types read them", 3,

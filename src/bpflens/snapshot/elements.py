@@ -10,9 +10,9 @@ from bpflens.abi.enums import MapType, ProgType
 from bpflens.abi.mapfacts import MapFacts, Value
 from bpflens.errors import BpflensError, FormatError, UsageError
 from bpflens.model.decoders import Plain
-from bpflens.model.elements import Element
+from bpflens.model.elements import INSN_DELETED, Element
 from bpflens.model.map import Map
-from bpflens.model.parts import because
+from bpflens.model.parts import Missing, Reason, because
 from bpflens.model.system import System
 from bpflens.model.typed import Readings, total
 
@@ -32,6 +32,9 @@ class ElementRecord(NamedTuple):
     device: str | None
     queue_size: int | None
     cookie: int | None
+    orig_off: int | None
+    xlated_off: int | None
+    jitted_off: int | None
     missing: dict[str, str]
     formatted: Plain | None = None
     """`key` and `value` as their types read them; per CPU `values`, and `sum` if asked for."""
@@ -61,7 +64,11 @@ _REFERENCES: dict[Value, tuple[str, ...]] = {
     Value.DEVICE: ("ifindex", "device", "program"),
     Value.CPU: ("queue_size", "program"),
     Value.COOKIE: ("cookie",),
+    Value.INSN: ("orig_off", "xlated_off", "jitted_off"),
 }
+
+
+_DELETED = Missing(Reason.NONE, "the verifier took the instruction out")
 
 
 class Describer:
@@ -145,6 +152,9 @@ class Describer:
             device = self._device(element.ifindex)
             if device is None:
                 missing["device"] = "gone: no device with this index in this network namespace"
+        if element.xlated_off == INSN_DELETED:
+            element = element._replace(xlated_off=None, jitted_off=None)
+            missing |= dict.fromkeys(("xlated_off", "jitted_off"), str(_DELETED))
         return ElementRecord(
             element.key.hex() or None,
             single,
@@ -157,6 +167,9 @@ class Describer:
             device,
             element.queue_size,
             element.cookie,
+            element.orig_off,
+            element.xlated_off,
+            element.jitted_off,
             missing,
             self._formatted(element, missing) if self._typed else None,
         )

@@ -37,12 +37,13 @@ class LinkRecord(NamedTuple):
     """One of `attach.kinds`; None where it is attached nowhere."""
     target: str | None
     attach_type: str | None
-    flags: list[str]
+    flags: list[str] | None
     pinned: list[str] | None
     cookie: int | None
     tp_name: str | None
     target_obj_id: int | None
     target_btf_id: int | None
+    target_btf_ids: list[int] | None
     target_name: str | None
     map_id: int | None
     cgroup_id: int | None
@@ -65,7 +66,7 @@ class LinkRecord(NamedTuple):
     missed: int | None
     probe_count: int | None
     functions: list[str] | None
-    """kprobe_multi: the names of what is at the addresses."""
+    """kprobe_multi: the names of what is at the addresses; tracing_multi: of the BTF types."""
     addrs: list[int] | None
     path: str | None
     offsets: list[int] | None
@@ -151,9 +152,9 @@ class LinkLook:
             "prog_tag": program.info.tag.hex() if program else None,
             "kind": place.kind if place else None,
             "target": None if place is None or "target" in missing else place.target,
-            "flags": place.flags if place else [],
+            "flags": None if "flags" in missing else place.flags if place else [],
             "pinned": self._look.pinned.of("link", link.id, missing) if self._basic else None,
-            "functions": None if link.addrs is None else list(map(self.targets.symbol, link.addrs)),
+            "functions": self._functions(link, missing),
             "missing": missing,
         }
         if place is not None:
@@ -167,6 +168,21 @@ class LinkLook:
         if missing:
             self.errors += limited(LINK.noun, link.id, None, missing)
         return LinkRecord(**values)
+
+    def _functions(self, link: LinkFacts, missing: dict[str, str]) -> list[str] | None:
+        """The names of the kernel functions that a link is at, where it can be at many."""
+        if link.target_btf_ids is not None:
+            object = link.target_obj_id or 0
+            names = [self.targets.kernel_function(object, id) for id in link.target_btf_ids]
+            return [
+                f"type {id}" if isinstance(name, Missing) else name
+                for id, name in zip(link.target_btf_ids, names, strict=True)
+            ]
+        if link.addrs is None:
+            if "addrs" in missing:
+                missing["functions"] = missing["addrs"]
+            return None
+        return list(map(self.targets.symbol, link.addrs))
 
     def _attachment(self, link: LinkFacts) -> Attachment:
         """Where a link is attached, by who knows most of it."""

@@ -24,6 +24,7 @@ LAST_FD = frozenset(
         LinkType.PERF_EVENT.label,
         LinkType.KPROBE_MULTI.label,
         LinkType.UPROBE_MULTI.label,
+        LinkType.TRACING_MULTI.label,
     }
 )
 """Types of links without a detach of their own (bpf_link_ops), in any release: they end with their

@@ -6,10 +6,12 @@ import errno
 
 import pytest
 
+from bpflens.abi.attrs import MapBatch
 from bpflens.abi.enums import Cmd, MapType
 from bpflens.abi.mapfacts import MAP_FACTS, Walk
 from bpflens.errors import Denied, NotFound, SyscallError, Unsupported, UsageError
-from bpflens.model.elements import Element
+from bpflens.model.elements import INSN_DELETED, Element
+from bpflens.port.memory import Memory
 from tests.unit.scripted import Kernel
 from tests.unit.scripted_objects import Table, table, u32, u64
 
@@ -130,6 +132,45 @@ def test_every_type_that_has_keys_is_walked_whole(type: MapType, batch: bool) ->
     seen, complete, _ = read(found)
     assert {e.key: b"".join(e.values) for e in seen} == elements
     assert len(seen) == 16
+    assert complete
+
+
+class Moved(Table):
+    """A hash of which the buckets move: passes that meet elements twice, lose their place, or miss
+    some, as __rhtab_map_lookup_and_delete_batch() does beside a rehash."""
+
+    passes: tuple[tuple[int, ...] | None, ...] = ()
+    at = 0
+
+    def lookup_batch(self, asked: MapBatch, mem: Memory) -> None:
+        told = self.passes[min(self.at, len(self.passes) - 1)]
+        self.at += 1
+        if told is None:
+            raise OSError(errno.EAGAIN, "the key that it stopped at is gone")
+        mem.write(asked.keys, u32(*told))
+        mem.write(asked.values, u64(*told))
+        mem.write(asked.out_batch, u32(*told[-1:]))
+        asked.count = len(told)
+        if not self.at % 2:
+            raise OSError(errno.ENOENT, "the end")
+
+
+def test_a_hash_whose_buckets_move_is_read_until_nothing_new_is_found() -> None:
+    like = table(1, MapType.RHASH)
+    found = Moved(like.info, {u32(n): u64(n) for n in range(1, 5)})
+    # by two: the first part of a pass, and its end
+    found.passes = ((1, 2), (2,), (1,), None, (3, 1), (4,), (1, 2), (3, 4))
+    seen, complete, _ = read(found)
+    assert [e.key for e in seen] == [u32(n) for n in (1, 2, 3, 4)]
+    assert complete
+
+
+def test_the_slots_of_an_insn_array_say_where_instructions_are() -> None:
+    elements = {u32(0): u32(3, 1, 20, 0), u32(1): u32(4, INSN_DELETED, 0, 0)}
+    found = table(1, MapType.INSN_ARRAY, elements, value_size=16, max_entries=2)
+    (first, second), complete, _ = read(found)
+    assert (first.orig_off, first.xlated_off, first.jitted_off) == (3, 1, 20)
+    assert (second.orig_off, second.xlated_off) == (4, INSN_DELETED)
     assert complete
 
 

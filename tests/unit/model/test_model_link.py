@@ -17,6 +17,7 @@ from bpflens.abi.enums import ProgType as P
 from bpflens.attach.everything import find
 from bpflens.attach.places import Places
 from bpflens.attach.record import Attachment, Failure
+from bpflens.model import fdinfolink
 from bpflens.model.link import LinkFacts
 from bpflens.model.parts import Missing, Reason
 from bpflens.model.system import System
@@ -197,6 +198,36 @@ def test_a_type_of_tomorrow_shows_number_program_and_bytes(bench: EngineBench) -
     assert len(told.raw) == 64 - 12
     found = [each for each in find(places) if isinstance(each, Attachment) and each.link_id]
     assert [(each.kind, each.target) for each in found] == [("unknown", "link type 99")] * 2
+    record = LinkLook(places.system).record(told)
+    assert record.flags is None
+    for field in ("attach_type", "target", "flags", "cookie", "map_id"):
+        assert record.missing[field].startswith("unsupported: bpflens does not know"), field
+    for each in found:
+        assert each.missing["attach_type"].startswith("unsupported: ")
+
+
+def test_a_link_to_many_functions_of_which_nothing_is_told(bench: EngineBench) -> None:
+    two_links(bench)  # whose info and fdinfo have nothing of such a link
+    places = meddled(bench, type=LinkType.TRACING_MULTI)
+    record = LinkLook(places.system).record(places.links[0])
+    assert (record.type, record.kind, record.attach_type) == (
+        "tracing_multi", "tracing_multi", None,
+    )  # fmt: skip
+    for field in ("attach_type", "target", "probe_count", "functions", "target_btf_ids", "cookies"):
+        assert record.missing[field].startswith("unsupported: "), field
+
+
+def test_fdinfo_tells_of_a_link_to_many_functions() -> None:
+    text = (
+        b"pos:\t0\nlink_type:\ttracing_multi\nlink_id:\t7\nprog_tag:\t59f4a931744dcdc6\nprog_id:\t3\n"
+        b"attach_type:\t59\ncnt:\t2\nobj-id\t btf-id\t cookie\t func\n"
+        b"1\t 121362\t 0\t vfs_read+0x4/0x490\n1\t 121381\t 9\t vfs_write+0x4/0x560\n"
+    )
+    told = fdinfolink.facts(text)
+    assert told
+    assert (told.id, told.type, told.prog_id) == (7, LinkType.TRACING_MULTI, 3)
+    assert (told.attach_type, told.probe_count, told.target_obj_id) == (59, 2, 1)
+    assert (told.target_btf_ids, told.cookies, told.missing) == ([121362, 121381], [0, 9], {})
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EIO])

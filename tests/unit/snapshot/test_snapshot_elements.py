@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bpflens.abi.enums import MapType
-from bpflens.abi.mapfacts import facts
+from bpflens.abi.mapfacts import Value, facts
 from bpflens.abi.netlink import IFINFO, IfLa
 from bpflens.snapshot.elements import Describer, ElementRecord, devices, fields_of
 from tests.unit.scripted import Kernel
@@ -109,9 +109,12 @@ def test_every_field_of_an_element_of_each_type_has_its_value(type: MapType) -> 
     row = facts(type)
     if row.unreadable:
         return
-    value = u64(1, 2) if row.per_cpu else u32(1, 7)
+    value = u64(1, 2) if row.per_cpu else u32(1, 7, *(9, 0) * (row.value is Value.INSN))
     key_size = 0 if row.walk.value == "peek" else 4
-    found = table(5, type, {bytes(key_size): value}, key_size=key_size, max_entries=1)
+    size = len(value) if row.value is Value.INSN else 8
+    found = table(
+        5, type, {bytes(key_size): value}, key_size=key_size, value_size=size, max_entries=1
+    )
     record = only(found, prog(1), prog(7), table(1))
     for field in fields_of(row):
         assert getattr(record, field) is not None or (field, key_size) == ("key", 0), field

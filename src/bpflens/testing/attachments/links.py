@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
 
-from bpflens.abi.attrs import ProgLoad, RawTracepointOpen
+from bpflens.abi.attrs import LinkCreateTracingMulti, ProgLoad, RawTracepointOpen
 from bpflens.abi.enums import AttachType as A
 from bpflens.abi.enums import Cmd
 from bpflens.abi.enums import ProgType as P
@@ -21,11 +21,11 @@ from bpflens.model.system import System
 from bpflens.port.memory import Memory
 from bpflens.testing.attachments.suite import Expected, case
 from bpflens.testing.bench import TRACEPOINT, Bench, NotOffered
-from bpflens.testing.builders import RETURN_0, code, load, map, program, u32
+from bpflens.testing.builders import RETURN_0, code, load, map, program, u32, u64
 from bpflens.testing.conformance import functions, iterators, many_probes, probes
 from bpflens.testing.conformance.elsewhere import typed
 from bpflens.testing.hooks import id_of, link_id
-from bpflens.testing.kernel_types import traced_program
+from bpflens.testing.kernel_types import function_id, traced_program
 
 FUNCTION, OTHER = probes.FUNCTION, many_probes.OTHER
 COOKIE = 1 << 40 | 7
@@ -250,6 +250,43 @@ def kprobe_multi(bench: Bench) -> Expected:
 def kprobe_multi_return(bench: Bench) -> Expected:
     fd = many_probes.at_functions(bench.calls, [FUNCTION], kprobe_multi_flags=many_probes.RETURN)
     return linked(bench, fd, FUNCTION, "kretprobe_multi")
+
+
+def traced_functions(bench: Bench, attach: A, names: list[str], cookies: list[int]) -> int:
+    """A link of one program to several functions, by their types."""
+    # Such a program is loaded for no function: which they are is said of the link.
+    load_attr = ProgLoad(prog_type=P.TRACING, expected_attach_type=attach)
+    ids = u32(*(function_id(bench.calls, name) for name in names))
+    mem = Memory()
+    try:
+        prog = load(bench.calls, load_attr, code(RETURN_0))
+    except SyscallError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise NotOffered("this kernel traces one function by a link (Linux 7.2)") from error
+    attr = LinkCreateTracingMulti(
+        prog_fd=prog, attach_type=attach, ids=mem.pin(bytearray(ids)), cnt=len(names),
+        cookies=mem.pin(bytearray(u64(*cookies))) if cookies else 0,
+    )  # fmt: skip
+    return bench.calls.call(Cmd.LINK_CREATE, attr, mem)
+
+
+@case("tracing_multi", "one function")
+def tracing_multi_one(bench: Bench) -> Expected:
+    fd = traced_functions(bench, A.TRACE_FENTRY_MULTI, [FUNCTION], [COOKIE])
+    return linked(bench, fd, FUNCTION, A.TRACE_FENTRY_MULTI.label)
+
+
+@case("tracing_multi", "several functions")
+def tracing_multi(bench: Bench) -> Expected:
+    fd = traced_functions(bench, A.TRACE_FSESSION_MULTI, [FUNCTION, OTHER], [7, 8])
+    return linked(bench, fd, "2 functions", A.TRACE_FSESSION_MULTI.label)
+
+
+@case("tracing_multi", "at return")
+def tracing_multi_return(bench: Bench) -> Expected:
+    fd = traced_functions(bench, A.TRACE_FEXIT_MULTI, [OTHER, FUNCTION], [])
+    return linked(bench, fd, "2 functions", A.TRACE_FEXIT_MULTI.label)
 
 
 def offered(attach: Callable[[], int]) -> int:

@@ -25,9 +25,9 @@ def _id(bench: Bench, fd: int) -> int:
 @case("prog_array", "several slots")
 def prog_array(bench: Bench) -> list[Expected]:
     """The fds of the programs are closed: nothing but the slots holds them."""
-    fd = map(bench.calls, MapType.PROG_ARRAY, max_entries=1000)
+    fd = map(bench.calls, MapType.PROG_ARRAY, max_entries=100)
     wanted = []
-    for slot in (0, 7, 999):
+    for slot in (0, 7, 99):
         prog = program(bench.calls, type=ProgType.XDP)
         bench.calls.map_update(fd, u32(slot), u32(prog))
         wanted.append(

@@ -14,7 +14,7 @@ from bpflens.port.calls import Calls, failure
 from bpflens.port.memory import Memory
 from bpflens.testing import conformance
 from bpflens.testing.bench import Bench, NotOffered
-from bpflens.testing.conformance.differences import BUILT_WITHOUT, reason_for
+from bpflens.testing.conformance.differences import BUILT_WITHOUT, difference
 
 F = TypeVar("F", bound=Callable[..., None])
 T = TypeVar("T")
@@ -94,7 +94,7 @@ def judge(check: Check, bench: Bench) -> str:
     Raises AssertionError where it differs and is not listed, or is listed and does not differ;
     NotOffered where the bench has not what the check needs.
     """
-    reason = reason_for(bench.name, check.name)
+    listed = difference(bench.name, check.name)
     try:
         check.run(bench)
     except NotOffered as missing:
@@ -102,11 +102,11 @@ def judge(check: Check, bench: Bench) -> str:
             return str(missing)
         raise
     except (AssertionError, SyscallError):
-        if reason:
-            return reason
+        if listed:
+            return listed.reason
         raise
-    if reason:
-        raise AssertionError(f"{bench.name} no longer differs in {check.name}: {reason}")
+    if listed and not listed.fixed_later:
+        raise AssertionError(f"{bench.name} no longer differs in {check.name}: {listed.reason}")
     return ""
 
 
