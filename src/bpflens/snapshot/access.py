@@ -224,14 +224,17 @@ def _unseen(told: Relations) -> dict[str, list[str]]:
     """What `why`, `orphans`, `attach list` and `overview` say that they could not look at, each
     with its reason, by what it is about."""
     found: dict[str, list[str]] = {name: [] for name in ABOUT}
-    abouts = {"files": "open files", "pins": "pins", "links": "links", "contents": "contents"}
-    for source, name in abouts.items():
-        found[name] += (f"{each.what}: {each.reason}" for each in told.holders.by_source[source])
+    held = set(told.holders.errors)
+    for source, unseen in told.holders.by_source.items():
+        # What this kernel does not tell at all is no error of a command, and has to be known.
+        if source != "attachments":
+            name = "open files" if source == "files" else source
+            found[name] += (f"{each.what}: {each.reason}" for each in unseen)
     for error in told.errors:
+        if error in held:
+            continue
         words = " ".join(str(part) for part in (error.kind, error.id, error.path) if part)
-        words = f"{words}: {error.error}"
-        # The failure of a finder is here and, as an attachment, among the holders.
-        found[_about(error)].append(words)
+        found[_about(error)].append(f"{words}: {error.error}")
     return {name: list(dict.fromkeys(each)) for name, each in found.items()}
 
 
@@ -245,7 +248,7 @@ def _about(error: ErrorRecord) -> str:
             return "links"
         case "cgroup":
             return "cgroups"
-        case "program" | "map" | "BTF object" | "objects" | "holders":
+        case "program" | "map" | "BTF object" | "objects":
             return "contents"
     return "namespaces" if (error.path or "").startswith("netns ") else "attachments"
 
