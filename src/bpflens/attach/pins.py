@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _FEW = 3
 """Paths that are named of those that were refused for one reason."""
+_DELETED = "//deleted"
+"""How the root of a mount ends that was removed: only that mount leads there (show_path())."""
 _ELSEWHERE = re.compile(r"(.*)@([0-9]+)", re.DOTALL)
 
 
@@ -74,10 +76,15 @@ def place(places: Places, text: str) -> Place:
     if mntns == places.own_mntns:
         return Place(path, None)
     mount = places.mount_of(path, mntns)
+    if mount is not None and mount.path == path:
+        return Place("", mount)  # a mount of one file
     if mount is not None:
         return Place(path.removeprefix(mount.path.rstrip("/")).lstrip("/"), mount)
     if any(process.mntns == mntns for process in places.processes):
-        raise NotFound(f"no bpffs is mounted at {path} in mount namespace {mntns}")
+        words = f"no bpffs is mounted at {path} in mount namespace {mntns}"
+        if any(pin.own and pin.path == text for pin in places.pins.found):
+            words += f"; the pin of this name here is {text}@{places.own_mntns}"
+        raise NotFound(words)
     return Place(text, None)  # the name of a file may end so
 
 
@@ -113,6 +120,8 @@ def read(places: Places) -> Pins:
     for mntns, why in places.unread_mounts.items():
         told.unseen.append((f"pins in mount namespace {mntns}", why))
     told.unseen.extend(_hidden(places, seen))
+    bound: dict[tuple[str, str], Pin] = {}
+    """By device and path in the file system: a mount may have one of the files as its root."""
     for mount in seen:
         here = mount.mntns == own
         with_mount = places.elsewhere(mount.mntns)
@@ -126,13 +135,21 @@ def read(places: Places) -> Pins:
         local = mount._replace(before="")
         for file in walked.found:
             path = below(local, file.path)
-            told.found.append(Pin(file.kind, file.id, path, mount.mntns, here, file))
+            pin = Pin(file.kind, file.id, path, mount.mntns, here, file)
+            told.found.append(pin)
+            bound[mount.device, f"{mount.root.rstrip('/')}/{file.path}"] = pin
         refused: dict[Missing, list[str]] = {}
         for each in walked.unread:
             refused.setdefault(because(failure(each)), []).append(below(local, each.path))
         for reason, paths in refused.items():
             few = ", ".join(paths[:_FEW]) + f" and {len(paths) - _FEW} more" * (len(paths) > _FEW)
-            told.unseen.append((f"what {few}{with_mount} is", reason))
+            told.unseen.append((f"pins at {few}{with_mount}", reason))
+    for mount in bpffs if bound else ():
+        same = bound.get((mount.device, mount.root))
+        if same is not None and mount not in seen:
+            file = same.file._replace(path="", folder=0)  # the mount keeps the file
+            here = mount.mntns == own
+            told.found.append(Pin(same.kind, same.id, mount.path, mount.mntns, here, file))
     return told
 
 
@@ -161,5 +178,7 @@ def once(mounts: list[Mount]) -> list[Mount]:
 
 
 def _shows(known: Mount, mount: Mount) -> bool:
+    if mount.root.endswith(_DELETED):
+        return known.id == mount.id and known.mntns == mount.mntns
     inside = f"{mount.root.rstrip('/')}/".startswith(f"{known.root.rstrip('/')}/")
     return known.device == mount.device and inside

@@ -16,7 +16,7 @@ from bpflens.attach import processes
 from bpflens.attach.processes import Process
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import LinkFacts
-from bpflens.model.parts import Missing, because
+from bpflens.model.parts import Missing, Reason, because
 from bpflens.model.system import LINK, System
 from bpflens.port import mountinfo
 from bpflens.port.doors import Way
@@ -137,18 +137,54 @@ class Places:
     def mounts(self) -> list[Mount]:
         """The mounts of bpffs, cgroup2 and namespace files, of all mount namespaces, ours first."""
         found = self._mounts("/proc/self", self.own_mntns, "")
-        seen = {self.own_mntns}
+        whole = {self.own_mntns}
+        parts: dict[int, dict[str, list[Mount]]] = {}
+        """By mount namespace: what is seen from the root of processes that see a part of it."""
         for process in self.processes:
-            if process.hidden or process.mntns is None or process.mntns in seen:
+            mntns = process.mntns
+            if process.hidden or mntns is None or mntns in whole:
                 continue
             try:
-                found += self._mounts(process.folder, process.mntns, f"{process.folder}/root")
+                root = self._root(process)
+                if root in parts.get(mntns, ()):
+                    continue
+                there = self._mounts(process.folder, mntns, f"{process.folder}/root")
             except OSError as error:
                 if error.errno in (ENOENT, ESRCH, EINVAL):
                     continue  # it ended: another process of that namespace may not have
-                self.unread_mounts[process.mntns] = because(error)
-            seen.add(process.mntns)
+                self.unread_mounts[mntns] = because(error)
+                whole.add(mntns)
+                continue
+            if root == "/":
+                whole.add(mntns)
+                found += there
+            else:
+                parts.setdefault(mntns, {})[root] = there
+        for mntns in parts.keys() - whole:
+            roots = ", ".join(parts[mntns])
+            why = f"its processes see no more of it than what is below {roots} (chroot)"
+            self.unread_mounts[mntns] = Missing(Reason.FAILED, why)
+            found += (mount for there in parts[mntns].values() for mount in there)
+        self._kept(found)
         return found
+
+    def _root(self, process: Process) -> str:
+        """The root directory of a process: `/` where it sees all of its mount namespace."""
+        try:
+            return self.host.readlink(f"{process.folder}/root")
+        except FileNotFoundError:
+            return "/"  # it ended; or a recording does not hold it
+
+    def _kept(self, mounts: list[Mount]) -> None:
+        """Note the mount namespaces that a mount keeps and that no process is in."""
+        inside = {process.mntns for process in self.processes}
+        for mount in mounts:
+            name = mount.root.removeprefix("mnt:[").removesuffix("]")
+            if mount.kind == "nsfs" and mount.root.startswith("mnt:[") and name.isdecimal():
+                where = mount.path + self.elsewhere(mount.mntns)
+                why = f"no process is in it; the mount at {where} keeps it"
+                if int(name) not in inside:
+                    self.unread_mounts.setdefault(int(name), Missing(Reason.FAILED, why))
 
     def _mounts(self, folder: str, mntns: int, before: str) -> list[Mount]:
         largest, left = limits.MOUNTINFO_BYTES.value, self._mountinfo_left
@@ -173,10 +209,10 @@ class Places:
         """The bpffs mount of another mount namespace that a path there leads to."""
         inside = [
             mount
-            for mount in self.mounts
+            for mount in reversed(self.mounts)
             if mount.kind == "bpf" and mount.mntns == mntns and mount.holds(path)
         ]
-        return max(inside, key=lambda mount: len(mount.path), default=None)
+        return max(inside, key=lambda mount: (len(mount.path), not mount.closed), default=None)
 
     @cached_property
     def netns(self) -> list[Netns]:

@@ -38,6 +38,8 @@ class Session:
         record = getattr(self.options, "record", None)
         if self.options.command == "record" and record:
             raise UsageError("give one file: record FILE, or --record FILE with another command")
+        if record == "":
+            raise UsageError("--record takes the name of a file")
         if record == "-":
             raise UsageError(
                 "--record -: standard output is for what the command prints; 'record -' writes a "

@@ -168,7 +168,7 @@ class Holders:
         """What could not be looked at, beside attachments, of which `Attachments` has the errors,
         and what this kernel has no way to tell at all."""
         return [
-            ErrorRecord(source, None, each.what, each.reason)
+            ErrorRecord(source, None, each.what.removeprefix(f"{source} "), each.reason)
             for source, unseen in self.by_source.items()
             if source != "attachments"
             for each in unseen
