@@ -127,7 +127,7 @@ def _closed(places: Places) -> Iterator[Failure]:
         yield Failure("network", f"netns {inode}", why)
     for inode, why in places.shut_netns.items():
         yield Failure("network", f"netns {inode}", why)
-    for mntns, reason in places.unread_mounts.items():
+    for mntns, reason in places.tables.unread.items():
         what = f"network namespaces that are mounted in mount namespace {mntns}"
         yield Failure("network", what, str(reason))
 

@@ -117,7 +117,7 @@ def read(places: Places) -> Pins:
         if not any(_shows(known, mount) for known in seen):
             where = f"pins below {mount.path}{places.elsewhere(mount.mntns)}"
             told.unseen.append((where, Missing(Reason.FAILED, mount.closed)))
-    for mntns, why in places.unread_mounts.items():
+    for mntns, why in places.tables.unread.items():
         told.unseen.append((f"pins in mount namespace {mntns}", why))
     told.unseen.extend(_hidden(places, seen))
     bound: dict[tuple[str, str], Pin] = {}

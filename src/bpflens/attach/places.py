@@ -4,21 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import suppress
-from errno import EFBIG, EINVAL, ENOENT, ESRCH
+from errno import EFBIG, EINVAL
 from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
-from bpflens import limits
 from bpflens.abi.enums import ProgType
 from bpflens.abi.infos import ProgInfo
 from bpflens.abi.rows import FileKind
 from bpflens.attach import processes
+from bpflens.attach.mounttables import MountTables
 from bpflens.attach.processes import Process
 from bpflens.errors import BpflensError, NotFound
 from bpflens.model.link import LinkFacts
-from bpflens.model.parts import Missing, Reason, because
+from bpflens.model.parts import Missing, because
 from bpflens.model.system import LINK, System
-from bpflens.port import mountinfo
 from bpflens.port.doors import Way
 from bpflens.port.mountinfo import Mount
 
@@ -77,10 +76,8 @@ class Places:
         """(what, why) of links that could not be looked at, when `links` was asked for."""
         self.told: set[int] = set()
         """The links of attachments that were found by something else than the link."""
-        self.unread_mounts: dict[int, Missing] = {}
-        """Mount namespaces of which the list of mounts was not read, by `mounts`."""
+        self.tables = MountTables(self.host)
         self._known: dict[int, ProcessFacts | Missing] = {}
-        self._mountinfo_left = limits.MOUNTINFOS_BYTES.value
 
     @cached_property
     def processes(self) -> list[Process]:
@@ -112,10 +109,10 @@ class Places:
                 continue
             try:
                 # mounts_open_common() asks for no right, as long as nobody wants to go there.
-                told.mounts.extend(self._mounts(f"/proc/{pid}", mntns or 0, f"/proc/{pid}/root"))
+                told.mounts.extend(self.tables.of(f"/proc/{pid}", mntns or 0, f"/proc/{pid}/root"))
             except OSError as error:
                 if error.errno == EFBIG:
-                    self.unread_mounts[mntns or 0] = because(error)
+                    self.tables.unread[mntns or 0] = because(error)
                 elif error.errno != EINVAL and processes.one(self.host, pid):  # EINVAL: a zombie
                     told.unread.append(pid)
             else:
@@ -129,81 +126,14 @@ class Places:
         there = inside | {mount.netns for mount in self.closed.mounts}
         there -= {None, *(each.inode for each in self.netns)}
         if there:  # it may have been mounted, or unmounted, since we read what is mounted
-            there -= {mount.netns for mount in self._mounts("/proc/self", self.own_mntns, "")}
+            there -= {mount.netns for mount in self.tables.of("/proc/self", self.own_mntns, "")}
             there &= inside | {mount.netns for mount in self._closed().mounts}
         return sorted(inode for inode in there if inode)
 
     @cached_property
     def mounts(self) -> list[Mount]:
         """The mounts of bpffs, cgroup2 and namespace files, of all mount namespaces, ours first."""
-        found = self._mounts("/proc/self", self.own_mntns, "")
-        whole = {self.own_mntns}
-        parts: dict[int, dict[str, list[Mount]]] = {}
-        """By mount namespace: what is seen from the root of processes that see a part of it."""
-        for process in self.processes:
-            mntns = process.mntns
-            if process.hidden or mntns is None or mntns in whole:
-                continue
-            try:
-                root = self._root(process)
-                if root in parts.get(mntns, ()):
-                    continue
-                there = self._mounts(process.folder, mntns, f"{process.folder}/root")
-            except OSError as error:
-                if error.errno in (ENOENT, ESRCH, EINVAL):
-                    continue  # it ended: another process of that namespace may not have
-                self.unread_mounts[mntns] = because(error)
-                whole.add(mntns)
-                continue
-            if root == "/":
-                whole.add(mntns)
-                found += there
-            else:
-                parts.setdefault(mntns, {})[root] = there
-        for mntns in parts.keys() - whole:
-            roots = ", ".join(parts[mntns])
-            why = f"its processes see no more of it than what is below {roots} (chroot)"
-            self.unread_mounts[mntns] = Missing(Reason.FAILED, why)
-            found += (mount for there in parts[mntns].values() for mount in there)
-        self._kept(found)
-        return found
-
-    def _root(self, process: Process) -> str:
-        """The root directory of a process: `/` where it sees all of its mount namespace."""
-        try:
-            return self.host.readlink(f"{process.folder}/root")
-        except FileNotFoundError:
-            return "/"  # it ended; or a recording does not hold it
-
-    def _kept(self, mounts: list[Mount]) -> None:
-        """Note the mount namespaces that a mount keeps and that no process is in."""
-        inside = {process.mntns for process in self.processes}
-        for mount in mounts:
-            name = mount.root.removeprefix("mnt:[").removesuffix("]")
-            if mount.kind == "nsfs" and mount.root.startswith("mnt:[") and name.isdecimal():
-                where = mount.path + self.elsewhere(mount.mntns)
-                why = f"no process is in it; the mount at {where} keeps it"
-                if int(name) not in inside:
-                    self.unread_mounts.setdefault(int(name), Missing(Reason.FAILED, why))
-
-    def _mounts(self, folder: str, mntns: int, before: str) -> list[Mount]:
-        largest, left = limits.MOUNTINFO_BYTES.value, self._mountinfo_left
-        try:
-            text = self.host.read(f"{folder}/mountinfo", max(min(largest, left), 1))
-        except OSError as error:
-            if error.errno == EFBIG and left < largest:
-                raise OSError(EFBIG, str(limits.MOUNTINFOS_BYTES)) from error
-            raise
-        self._mountinfo_left -= len(text)
-        trusted = self._root_device if before else mountinfo.root_device(text)
-        return mountinfo.mounts(
-            text, "bpf", "cgroup2", "nsfs", mntns=mntns, before=before, trusted=trusted
-        )
-
-    @cached_property
-    def _root_device(self) -> str:
-        most = limits.MOUNTINFO_BYTES.value
-        return mountinfo.root_device(self.host.read("/proc/self/mountinfo", most))
+        return self.tables.read(self.own_mntns, self.processes)
 
     def mount_of(self, path: str, mntns: int) -> Mount | None:
         """The bpffs mount of another mount namespace that a path there leads to."""
@@ -278,7 +208,7 @@ class Places:
             folders = [each.folder for each in self.processes if each.mntns == mount.mntns]
         for folder in folders:
             with suppress(OSError):  # it ended
-                there = self._mounts(folder, mount.mntns, "")
+                there = self.tables.of(folder, mount.mntns, "")
                 return any((each.id, each.root) == (mount.id, mount.root) for each in there)
         return False
 
