@@ -169,6 +169,8 @@ def test_what_fails_on_the_way_leaves_what_was_there(
 
 
 def test_an_interrupt_while_a_fifo_waits_for_a_reader_ends_it(tmp_path: Path) -> None:
+    # a shell starts what runs in the background with SIGINT ignored
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     later = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
@@ -176,6 +178,7 @@ def test_an_interrupt_while_a_fifo_waits_for_a_reader_ends_it(tmp_path: Path) ->
     with pytest.raises(KeyboardInterrupt):
         write(str(fifo), CONTENT)
     later.join()
+    signal.signal(signal.SIGINT, before)
 
 
 def test_a_directory_that_is_swapped_meanwhile_does_not_matter(

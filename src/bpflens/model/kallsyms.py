@@ -35,8 +35,9 @@ class Kallsyms:
 
     @property
     def call_base(self) -> int:
-        """The address of __bpf_call_base; 0 where there is none."""
-        return int(self._base[: self._digits], 16) if self._base else 0
+        """The address of __bpf_call_base; 0 where there is none, or no address before its name."""
+        digits = self._base[: self._digits]
+        return _address(digits) or 0
 
     def name(self, address: int) -> str | None:
         """The symbol that begins at an address."""
@@ -56,12 +57,14 @@ class Kallsyms:
         if at < 0:
             return None
         found = self._order[at]
-        line = self._lines[found]
+        line, base = self._lines[found], _address(found)
+        if base is None:
+            return None  # of a file that is damaged
         if line[self._digits + 1 : self._digits + 2] not in b"tTwW":
             return None  # data; nm(1) has the letters
         self._asked[found] = line
         name, _, module = self._word(line).decode(errors="surrogateescape").partition("\t")
-        offset = address - int(found, 16)
+        offset = address - base
         return name + (f"+{offset:#x}" if offset else "") + (f" {module}" if module else "")
 
     def _word(self, line: bytes) -> bytes:
@@ -72,6 +75,13 @@ class Kallsyms:
     def excerpt(self) -> bytes:
         """The lines of the names that were asked for so far, as a file of the same form."""
         return b"".join(line + b"\n" for line in sorted({self._base, *self._asked.values()}))
+
+
+def _address(digits: bytes) -> int | None:
+    try:
+        return int(digits, 16)
+    except ValueError:
+        return None
 
 
 def read(host: HostPort) -> Kallsyms | Missing:

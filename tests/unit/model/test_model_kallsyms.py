@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from bpflens.model.kallsyms import PATH
+from bpflens.model.kallsyms import PATH, Kallsyms
 from bpflens.model.parts import Missing, Reason
 from tests.unit.scripted import Kernel
 
@@ -73,3 +73,11 @@ def test_hidden_addresses_are_restricted_and_a_missing_file_unsupported() -> Non
     assert isinstance(absent, Missing)
     assert absent.reason is Reason.UNSUPPORTED
     assert kernel.system().symbols_asked is None
+
+
+def test_damaged_addresses_name_nothing() -> None:
+    data = b"ffffffff\x0181286bb0"[:16] + b" T __bpf_call_base\nffffffff81286bc0 T next\n"
+    found = Kallsyms(data)
+    assert found.call_base == 0
+    assert found.place(0xFFFFFFFF00000000) is None
+    assert found.place(0xFFFFFFFF81286BC4) == "next+0x4"
