@@ -8,6 +8,7 @@ import pytest
 
 from bpflens.testing.attachments import suite, table
 from bpflens.testing.bench import Bench
+from bpflens.testing.conformance.differences import BUILT_WITHOUT
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "attachments.md"
 
@@ -17,7 +18,10 @@ def test_shown_as_the_docs_say(bench: Bench, case: suite.Case) -> None:
     reason = suite.run(case, bench).reason
     column = table.of_page(PAGE.read_text()).get(bench.name)
     if column is not None:  # the table has one release of the engine
-        assert column.get(table.row_of(case)) == reason, "run: python -m tools.attachments"
+        told = column.get(table.row_of(case))
+        if told == "" and bench.name.startswith("linux") and reason in BUILT_WITHOUT:
+            pytest.xfail(reason)  # the policy of a machine: another with this release has it
+        assert told == reason, "run: python -m tools.attachments"
 
 
 def test_every_kernel_of_the_issue_is_in_the_table_with_every_case() -> None:

@@ -127,9 +127,7 @@ class Links(Hooks):
     def iterated(self, name: str) -> Buffer:
         """A union bpf_iter_link_info, and maybe something behind it: what to walk over."""
         buffer = Buffer(bytes(19) + bytes([self.pick(0, 0, 1)]))
-        if name.endswith("map_elem"):
-            buffer.names.append(Named(0, "fd", self.fd("map")[0]))
-        elif name.endswith("cgroup"):
+        if name.endswith("cgroup"):
             order = self.pick(0, 1, 2, 3, 4, 5)
             buffer.data = order.to_bytes(4, "little") + buffer.data[4:]
             if not self.rarely(0.2):

@@ -29,11 +29,12 @@ CALLERS: tuple[tuple[int, tuple[Cap, ...]], ...] = (
 """Users and their capabilities; they share their open files."""
 NAMED_TYPES = (
     *("bpf_iter_bpf_map", "bpf_iter_bpf_prog", "bpf_iter_bpf_link", "bpf_iter_task"),
-    *("bpf_iter_task_file", "bpf_iter_bpf_map_elem", "bpf_iter_cgroup", "bpf_iter_udp"),
+    *("bpf_iter_task_file", "bpf_iter_cgroup", "bpf_iter_udp"),
     "btf_trace_xdp_bulk_tx",
 )
-"""Types of the kernel that programs name: iterators and a tracepoint. Programs at functions are
-left out: there are machines whose policy lets nobody load one (EPERM)."""
+"""Types of the kernel that programs name: iterators and a tracepoint. Programs at functions, and
+iterators that may write into what maps hold, are left out: there are machines whose policy lets
+nobody load one (EPERM)."""
 
 
 @dataclass
