@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
-from errno import EACCES, EINVAL, EISDIR
+from errno import EACCES, EINVAL, EISDIR, ENXIO
 
 _PLACE = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -18,6 +18,8 @@ _STANDARD = {"stdin": 0, "stdout": 1, "stderr": 2}
 _LONGEST = 100
 """Bytes of a file's name in that of its unfinished file: eCryptfs takes no more than 143."""
 _PIECE = 1 << 20
+READER_SECONDS = 3.0
+"""How long a FIFO without a reader is waited for: open(2) would wait for ever."""
 
 
 def read(path: str, largest: int) -> bytes | None:
@@ -155,12 +157,15 @@ def _remove(place: int, name: bytes) -> None:
 
 
 def _through(place: int, name: str, there: os.stat_result, content: bytes) -> None:
-    """Write to a FIFO or a device. A FIFO without a reader is waited for, as a shell does."""
+    """Write to a FIFO or a device."""
     # As fs.protected_fifos: who can put a FIFO into a directory of others would read along.
     trusted = (0, os.geteuid(), os.fstat(place).st_uid)
     if stat.S_ISFIFO(there.st_mode) and there.st_uid not in trusted:
         raise PermissionError(EACCES, "a FIFO of another user")
-    fd = os.open(name, _THROUGH, dir_fd=place)
+    if stat.S_ISFIFO(there.st_mode):
+        fd = _with_a_reader(place, name)
+    else:
+        fd = os.open(name, _THROUGH, dir_fd=place)
     try:
         opened = os.fstat(fd)
         if (opened.st_dev, opened.st_ino) != (there.st_dev, there.st_ino):
@@ -168,6 +173,25 @@ def _through(place: int, name: str, there: os.stat_result, content: bytes) -> No
         _all(fd, content)
     finally:
         os.close(fd)
+
+
+def _with_a_reader(place: int, name: str) -> int:
+    """A FIFO, once a process has it open for reading. It may come a moment later than we."""
+    import time
+
+    until = time.monotonic() + READER_SECONDS
+    while True:
+        try:
+            fd = os.open(name, _THROUGH | os.O_NONBLOCK, dir_fd=place)
+        except OSError as error:
+            if error.errno != ENXIO:
+                raise
+            if time.monotonic() > until:
+                raise OSError(ENXIO, "no process reads from this FIFO") from None
+            time.sleep(0.02)
+        else:
+            os.set_blocking(fd, True)
+            return fd
 
 
 def _all(fd: int, content: bytes) -> None:

@@ -168,6 +168,15 @@ def test_what_fails_on_the_way_leaves_what_was_there(
     assert [p.read_bytes() for p in tmp_path.iterdir()] == [b"old"]
 
 
+def test_a_fifo_that_no_process_reads_is_refused_after_a_while(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(privatefile, "READER_SECONDS", 0.05)
+    os.mkfifo(tmp_path / "fifo")
+    with pytest.raises(OSError, match="no process reads from this FIFO"):
+        write(str(tmp_path / "fifo"), CONTENT)
+
+
 def test_an_interrupt_while_a_fifo_waits_for_a_reader_ends_it(tmp_path: Path) -> None:
     # a shell starts what runs in the background with SIGINT ignored
     before = signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -75,6 +75,7 @@ NO_LIMITS = {
     "port/cassette.py:STRUCT_MAX": "which buffers may hold addresses: no read ends there",
     "port/recording.py:MAX_HEAD": "a fact of the format: a longer first line is no head",
     "port/recording.py:_MAX_ERRNO": KERNEL + "MAX_ERRNO",
+    "privatefile.py:READER_SECONDS": "a FIFO that no process reads is refused: nothing is read",
     "privatefile.py:_LONGEST": "bytes of a name that stand in that of an unfinished file",
     "privatefile.py:_PIECE": WHOLE + "a file",
     "present/documents.py:BATCH": WHOLE + "a list of items",
