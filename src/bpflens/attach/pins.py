@@ -62,7 +62,7 @@ class Place(NamedTuple):
     """What a user names as the path of a pin."""
 
     path: str
-    """Below `mount`, else in our own mount namespace."""
+    """Below `mount` (empty: the mount itself, of one file), else in our own mount namespace."""
     mount: Mount | None
 
 
@@ -76,8 +76,6 @@ def place(places: Places, text: str) -> Place:
     if mntns == places.own_mntns:
         return Place(path, None)
     mount = places.mount_of(path, mntns)
-    if mount is not None and mount.path == path:
-        return Place("", mount)  # a mount of one file
     if mount is not None:
         return Place(path.removeprefix(mount.path.rstrip("/")).lstrip("/"), mount)
     if any(process.mntns == mntns for process in places.processes):

@@ -68,6 +68,9 @@ class LinuxMounts:
 
     def get(self, bpf: BpfPort, path: str, write: bool, mount: Mount) -> int:
         """See `MountPort.get`."""
+        if not path:  # one file, bound elsewhere
+            with self._foreign.mount(mount) as top:
+                return _get(bpf, top, write)
         with self._opened(path, mount) as opened:
             return _get(bpf, opened.file, write)
 
@@ -84,12 +87,14 @@ class LinuxMounts:
             before = os.stat(opened.file).st_nlink
             os.unlink(seen.name, dir_fd=opened.folder)
             if os.stat(opened.file).st_nlink == before:
-                raise OSError(errno.ESTALE, "another file came there meanwhile, and was removed")
+                raise OSError(errno.EIO, "another file came there meanwhile, and was removed")
 
     @contextmanager
     def _opened(self, path: str, mount: Mount | None) -> Iterator[_Opened]:
         """The file at a path, and its directory. Raises OSError."""
         above, _, name = path.rpartition("/")
+        if mount is not None and not path:
+            raise OSError(errno.EBUSY, "a file system is mounted there: unmount it")
         if name in ("", ".", ".."):
             raise OSError(errno.EISDIR, "it is a directory", path)
         with self._folder(path[: len(above) or path.startswith("/")], mount) as folder:

@@ -151,8 +151,8 @@ class MountPort(Protocol):
         ...
 
     def unpin(self, bpf: BpfPort, seen: PinFile, mount: Mount | None = None) -> None:
-        """Remove the pin that `pin` found; ESTALE where another file or object is there now. Raises
-        OSError."""
+        """Remove the pin that `pin` found. Raises OSError: ESTALE where another file or object is
+        there now, EIO where one came between the check and the removal, and was removed."""
         ...
 
     def tree(self, mount: Mount) -> list[tuple[str, int]]:

@@ -126,6 +126,8 @@ def _not_a_pin(path: str, error: OSError) -> BpflensError:
             return NotFound(f"nothing is pinned at {path}")
         case errno.EACCES | errno.EPERM:
             return Denied(words, "write permission on the directory and the file")
+        case errno.EIO:
+            return BpflensError(words)  # something was changed
     return Refused(f"{words}: nothing was changed")
 
 
